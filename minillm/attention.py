@@ -1,0 +1,157 @@
+"""Attention: each new token asks all tokens it may see, and mixes their values by the answers.
+
+A token's query meets the keys of the tokens it sees; the softmax of the scores weighs their values.
+Query heads share keys and values in groups, positions enter as rotations of queries and keys.
+Where a cache is given, old keys and values come from it and only the new ones are computed.
+
+Dimensions: B batch, T new tokens, S cached + new keys, H query heads, G key/value heads,
+D head dim, C width.
+
+Sources: rotary embedding (arXiv 2104.09864); grouped-query attention (arXiv 2305.13245).
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from minillm.config import ModelConfig
+
+__all__ = [
+    "Attend",
+    "Attention",
+    "Cache",
+    "Rotary",
+    "Rotation",
+    "attention_weights",
+    "visible_keys",
+]
+
+
+class Cache(Protocol):
+    """What the model asks of a cache; `minillm.kv_cache.KVCache` is the plain one."""
+
+    lengths: Tensor  # (B,) tokens each row holds, on the host
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def advance(self, count: int) -> None: ...
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of the rotary embedding for every position, (positions, D) each."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        pairs = torch.arange(0, config.head_dim, 2, device="cpu", dtype=torch.float32)
+        frequency = config.rope_theta ** -(pairs / config.head_dim)
+        position = torch.arange(config.max_position_embeddings, device="cpu", dtype=torch.float32)
+        angle = repeat(position[:, None] * frequency, "t d -> t (two d)", two=2)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def forward(self, cached: list[int], T: int, positions: Tensor | None) -> "Rotation":
+        """The rows for T new tokens at `positions`, by default right after the cached ones."""
+        last = max(cached) + T - 1 if positions is None else int(positions.max())
+        if last >= len(self.cos):
+            raise ValueError(f"position {last} is beyond the context of {len(self.cos)} tokens")
+        if positions is None and len(set(cached)) == 1:
+            return self.cos[cached[0] : cached[0] + T], self.sin[cached[0] : cached[0] + T]
+        if positions is None:
+            positions = torch.tensor(cached)[:, None] + torch.arange(T)
+        positions = positions.to(self.cos.device)
+        if positions.ndim == 1:
+            return self.cos[positions], self.sin[positions]
+        return self.cos[positions][:, None], self.sin[positions][:, None]  # (B, 1, T, D)
+
+
+Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, D) or (B, 1, T, D)
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn each pair (x[i], x[i + D/2]) by its position's angle; x is (B, heads, T, D)."""
+    cos, sin = rotation
+    low, high = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-high, low), dim=-1) * sin
+
+
+class Attend(nn.Module):
+    """Softmax attention without parameters: the place to hook to see q, k and v.
+
+    q is (B, H, T, D), k and v are (B, G, S, D), mask is (..., T, S) with True = visible. Where
+    T == 1 or T == S the mask may be None, which means causal: the new tokens are the last T keys.
+    """
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        causal = mask is None and q.shape[2] > 1
+        grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)
+
+
+def attention_weights(
+    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B G S D"], mask: Bool[Tensor, "*B T S"] | None
+) -> Float[Tensor, "B H T S"]:
+    """The weights that the fused kernel hides, from the inputs of `Attend`."""
+    T, S = q.shape[2], k.shape[2]
+    if mask is None:
+        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    k = repeat(k, "b g s d -> b (g n) s d", n=q.shape[1] // k.shape[1])
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+
+
+class Attention(nn.Module):
+    """Each query head reads the keys and values of its group; q, k and v are one matrix."""
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        C, D = config.hidden_size, config.head_dim
+        H, G = config.num_attention_heads, config.num_key_value_heads
+        self.layer, self.head_dim, self.heads = layer, D, (H, G, G)
+        self.qkv = nn.Linear(C, (H + 2 * G) * D, bias=config.qkv_bias)
+        self.out = nn.Linear(H * D, C, bias=False)
+        self.q_norm = nn.RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.attend = Attend()
+
+    def forward(
+        self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
+    ) -> Tensor:
+        heads = rearrange(self.qkv(x), "b t (h d) -> b h t d", d=self.head_dim)
+        q, k, v = heads.split(self.heads, dim=1)
+        q, k = rotate(self.q_norm(q), rotation), rotate(self.k_norm(k), rotation)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, G, S, D)
+        return self.out(rearrange(self.attend(q, k, v, mask), "b h t d -> b t (h d)"))
+
+
+def visible_keys(
+    cached: list[int], T: int, mask: Tensor | None, device: torch.device
+) -> Tensor | None:
+    """Extend a mask among T new tokens to all S = max(cached) + T keys of each row.
+
+    Row b's new tokens stand in the slots from cached[b] on; what lies behind them is stale. The
+    result is (T, S) or (B, 1, T, S), or None where `Attend` needs none.
+    """
+    longest, equal = max(cached), len(set(cached)) == 1
+    if mask is None and equal and (T == 1 or longest == 0):
+        return None
+    if mask is None:
+        mask = torch.ones(T, T, dtype=torch.bool, device=device).tril()
+    if equal:
+        past = mask.new_ones(*mask.shape[:-1], longest)
+        mask = torch.cat((past, mask), dim=-1)
+        return mask if mask.ndim == 2 else mask[:, None]
+    start = torch.tensor(cached, device=device)[:, None]  # (B, 1)
+    new = torch.arange(longest + T, device=device) - start  # (B, S) index among the new tokens
+    among_new = mask.expand(len(cached), T, T).gather(
+        2, repeat(new.clamp(0, T - 1), "b s -> b t s", t=T)
+    )
+    visible = (new < 0)[:, None] | among_new & (new < T)[:, None]
+    return visible[:, None]  # (B, 1, T, S)

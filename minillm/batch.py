@@ -1,0 +1,118 @@
+"""The bookkeeping of a decoder: each row's text, budget, end and randomness.
+
+Rows of a batch differ in the length of their prompts and in when they end. `Batch` keeps their
+texts, lays them out as tensors, and commits tokens picked from logits. It knows no cache and runs
+no model, so every decoder can share it.
+
+Dimensions: B batch rows, T tokens of the longest row, V vocabulary.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from minillm.config import ModelConfig
+from minillm.sampling import Sampler, pick
+
+__all__ = ["Batch", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one step did to one row of the batch.
+
+    Attributes:
+        tokens: the tokens committed now; empty for a row that had ended before.
+        logits: (len(tokens), V), what each of them was picked from.
+        ended: by a stop token, by its budget or by the context; now or before.
+    """
+
+    tokens: tuple[int, ...]
+    logits: Tensor
+    ended: bool
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.logits):
+            raise ValueError(f"{len(self.tokens)} tokens, but {len(self.logits)} rows of logits")
+        if not (self.tokens or self.ended):
+            raise ValueError("a row that has not ended commits at least one token")
+
+
+class Batch:
+    """The bookkeeping of a decoder: each row's text, budget, end and randomness."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        sampler: Sampler,
+        generators: Sequence[torch.Generator],
+        stop: Collection[int],
+        device: torch.device,
+    ):
+        vocabulary, context = config.vocab_size, config.max_position_embeddings
+        if not prompts:
+            raise ValueError("prompts must hold at least one prompt")
+        for prompt in prompts:
+            if not prompt:
+                raise ValueError("a prompt must hold at least one token")
+            if len(prompt) >= context:
+                raise ValueError(
+                    f"a prompt of {len(prompt)} tokens leaves no room in the context of {context}"
+                )
+            if not all(0 <= token < vocabulary for token in prompt):
+                raise ValueError(f"prompt tokens must be from 0 to {vocabulary - 1}, got {prompt}")
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        if sampler.temperature > 0 and len(generators) != len(prompts):
+            raise ValueError(f"{len(prompts)} rows need a generator each, got {len(generators)}")
+        self.texts = [list(prompt) for prompt in prompts]
+        self.limits = [min(len(prompt) + max_new_tokens, context) for prompt in prompts]
+        self.ended = [False] * len(prompts)
+        self._device, self._sampler, self._stop = device, sampler, frozenset(stop)
+        self._generators = generators
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row's text, prompt included."""
+        return [len(text) for text in self.texts]
+
+    @property
+    def all_ended(self) -> bool:
+        return all(self.ended)
+
+    def padded(self) -> Int[Tensor, "B T"]:
+        """All texts, padded on the right."""
+        longest = max(self.lengths)
+        return torch.tensor(
+            [text + [0] * (longest - len(text)) for text in self.texts], device=self._device
+        )
+
+    def newest(self) -> Int[Tensor, "B 1"]:
+        """The last token of each text."""
+        return torch.tensor([text[-1:] for text in self.texts], device=self._device)
+
+    def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
+        """Pick one token for each row that has not ended, and append it."""
+        tokens = pick(self._sampler.probabilities(logits), self._uniforms()).tolist()
+        return tuple(self._commit_row(b, token, logits[b]) for b, token in enumerate(tokens))
+
+    def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:
+        if self.ended[b]:
+            return Row((), logits[None, :0], ended=True)
+        self.texts[b].append(token)
+        self.ended[b] = token in self._stop or len(self.texts[b]) >= self.limits[b]
+        return Row((token,), logits[None], ended=self.ended[b])
+
+    def _uniforms(self) -> Float[Tensor, " B"]:
+        """The next number of each row's generator; none is drawn for an ended or greedy row."""
+        u = torch.zeros(len(self.texts), dtype=torch.float64)
+        if self._sampler.temperature > 0:
+            for b, generator in enumerate(self._generators):
+                if not self.ended[b]:
+                    u[b] = torch.rand((), generator=generator, dtype=torch.float64)
+        return u.to(self._device)

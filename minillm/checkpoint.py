@@ -1,0 +1,196 @@
+"""Load and save weights: Hugging Face folders of safetensors, nothing else.
+
+A folder holds config.json, model.safetensors (or its shards) and tokenizer.json. The names inside
+are Hugging Face's; `Transformer` keeps q, k, v and gate, up as one matrix each, so loading fuses
+them and saving splits them again.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from minillm.config import ModelConfig
+from minillm.transformer import Transformer
+
+__all__ = ["folder", "load", "save", "shipped", "write_whole"]
+
+_SHIPPED = Path(__file__).parent / "weights"
+
+
+def shipped() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(path.parent.name for path in _SHIPPED.glob("*/config.json"))
+
+
+def folder(name: str | Path) -> Path:
+    """The folder of a shipped model, or `name` itself where that is a checkpoint's folder.
+
+    Raises:
+        FileNotFoundError: it is neither; the message lists the shipped models.
+    """
+    for candidate in (_SHIPPED / name, Path(name)):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"no model named {str(name)!r}: the shipped ones are {', '.join(shipped())}; "
+        "any other name must be a folder that holds a config.json"
+    )
+
+
+def load(
+    name: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Transformer, Tokenizer]:
+    """A shipped model or a local Hugging Face folder, ready for inference.
+
+    Args:
+        name: one of `shipped()`, or a folder.
+        device: where the weights go.
+        dtype: what they are widened or narrowed to.
+
+    Raises:
+        FileNotFoundError: no such model, or a file of it is missing.
+        ValueError: a config that is not supported, weights that are corrupted, truncated or do
+            not fit the config, an unreadable tokenizer, an unknown device.
+    """
+    path = folder(name)
+    device = _device(device)
+    config = ModelConfig.from_file(path / "config.json")
+    tokenizer = _read_tokenizer(path / "tokenizer.json")
+    tensors = {
+        name: tensor.to(device, dtype)
+        for name, tensor in _fuse(config, _read_tensors(path), path).items()
+    }
+    with torch.device("meta"):
+        model = Transformer(config)
+    try:
+        model.load_state_dict(tensors, assign=True, strict=not config.tie_word_embeddings)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: a tensor's shape does not fit config.json: {error}") from error
+    if config.tie_word_embeddings:
+        model.head.weight = model.embed.weight
+    return model.to(device, dtype).eval().requires_grad_(False), tokenizer
+
+
+def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtype) -> None:
+    """Write a folder that `load` and transformers read; each file appears whole or not at all."""
+    path.mkdir(parents=True, exist_ok=True)
+    config = model.config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
+    write_whole(path / "config.json", lambda f: f.write_text(json.dumps(config, indent=1) + "\n"))
+    write_whole(path / "tokenizer.json", lambda f: tokenizer.save(str(f)))
+    tensors = {name: tensor.to("cpu", dtype) for name, tensor in _split(model)}
+    write_whole(
+        path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})
+    )
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then rename it: never half a file, never none."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
+    """Our parameter names, each with the Hugging Face tensors it joins and their rows."""
+    C, F = config.hidden_size, config.intermediate_size
+    H, G = (
+        config.num_attention_heads * config.head_dim,
+        config.num_key_value_heads * config.head_dim,
+    )
+    qkv = [("q_proj", H), ("k_proj", G), ("v_proj", G)]
+    parts = {"embed.weight": [("model.embed_tokens.weight", config.vocab_size)]}
+    for i in range(config.num_hidden_layers):
+        ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
+        attention = theirs + "self_attn."
+        parts |= {
+            ours + "attention_norm.weight": [(theirs + "input_layernorm.weight", C)],
+            ours + "attention.qkv.weight": [(f"{attention}{x}.weight", n) for x, n in qkv],
+            ours + "attention.out.weight": [(attention + "o_proj.weight", C)],
+            ours + "mlp_norm.weight": [(theirs + "post_attention_layernorm.weight", C)],
+            ours + "mlp.gate_up.weight": [
+                (theirs + "mlp.gate_proj.weight", F),
+                (theirs + "mlp.up_proj.weight", F),
+            ],
+            ours + "mlp.down.weight": [(theirs + "mlp.down_proj.weight", C)],
+        }
+        if config.qkv_bias:
+            parts[ours + "attention.qkv.bias"] = [(f"{attention}{x}.bias", n) for x, n in qkv]
+        if config.qk_norm:
+            for x in ("q_norm", "k_norm"):
+                parts[f"{ours}attention.{x}.weight"] = [(f"{attention}{x}.weight", config.head_dim)]
+    parts["norm.weight"] = [("model.norm.weight", C)]
+    if not config.tie_word_embeddings:
+        parts["head.weight"] = [("lm_head.weight", config.vocab_size)]
+    return parts
+
+
+def _fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    parts = _parts(config)
+    expected = {name: rows for group in parts.values() for name, rows in group}
+    if config.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)  # some tied checkpoints store the embedding twice
+    for problem, names in (
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has unexpected", tensors.keys() - expected.keys()),
+    ):
+        if names:
+            raise ValueError(f"{path} {problem} tensors: {', '.join(sorted(names))}")
+    for name, rows in expected.items():
+        if len(tensors[name]) != rows:
+            raise ValueError(
+                f"{path}: {name} has {len(tensors[name])} rows, config.json says {rows}"
+            )
+    return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
+
+
+def _split(model: Transformer) -> Iterator[tuple[str, Tensor]]:
+    state = model.state_dict()
+    for ours, group in _parts(model.config).items():
+        pieces = state[ours].split([rows for _, rows in group])
+        yield from (
+            (name, piece.contiguous()) for (name, _), piece in zip(group, pieces, strict=True)
+        )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    index = path / "model.safetensors.index.json"
+    shards = {"model.safetensors"}
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(shards):
+        if not (path / shard).is_file():
+            raise FileNotFoundError(f"{path} has no {shard}")
+        try:
+            tensors |= load_file(path / shard)
+        except SafetensorError as error:
+            raise ValueError(f"{path / shard} is corrupted or truncated: {error}") from error
+    return tensors
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ValueError(f"{path} is not a tokenizer: {error}") from error
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} is not available: {error}") from error
+    return device

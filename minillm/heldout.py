@@ -1,0 +1,50 @@
+"""Text the shipped models never saw: sixty little stories, written for this project.
+
+They are what notebooks evaluate on, benchmarks decode from, and identity tests cut their prompts
+out of.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+__all__ = ["END_OF_TEXT", "bench_prompts", "encode", "openings", "stories"]
+
+END_OF_TEXT = "<|endoftext|>"  # token 0 of the shipped vocabulary; it also starts a text
+_DATA = Path(__file__).parent / "data"
+
+
+@cache
+def stories() -> list[str]:
+    """The held-out stories."""
+    text = (_DATA / "heldout_stories.txt").read_text(encoding="utf-8")
+    return [story.strip() for story in text.split(END_OF_TEXT)]
+
+
+@cache
+def bench_prompts() -> list[str]:
+    """The thirty prompts that `minillm bench` decodes from, in their fixed order."""
+    return (_DATA / "bench_prompts.txt").read_text(encoding="utf-8").splitlines()
+
+
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text, led by the end-of-text token that starts every text in training."""
+    start = tokenizer.token_to_id(END_OF_TEXT)
+    return [*([] if start is None else [start]), *tokenizer.encode(text).ids]
+
+
+def openings(tokenizer: Tokenizer, count: int = 200) -> list[list[int]]:
+    """Prompts of 8 to 40 tokens cut from the stories, the same ones at every call.
+
+    Raises:
+        ValueError: count is below 1 or above 200.
+    """
+    if not 1 <= count <= 200:
+        raise ValueError(f"count must be from 1 to 200, got {count}")
+    cut = []
+    for index in range(count):
+        story = stories()[index % len(stories())]
+        sentence = story.replace("\n", " ").split(". ")[2 * (index // len(stories())) :]
+        cut.append(encode(tokenizer, ". ".join(sentence))[: 8 + index % 33])
+    return cut

@@ -1,0 +1,136 @@
+"""Keep keys and values: what a token wrote never changes, so it is computed once.
+
+In a causal model the key and value of a token depend on the tokens before it only. Stored, they
+turn the work for one more token from a pass over the whole text into a pass over one token that
+reads S stored keys. The price is memory, 2 x layers x kv heads x head dim elements a token, and
+state: lengths that rows of a batch do not share, and that have to be rolled back after a wrong
+guess.
+
+Dimensions: L layers, B batch, T new tokens, S cached + new keys, G key/value heads, D head dim.
+
+Source: "Transformer inference tricks" (Finbarr Timbers, 2023); the static buffer with a moving
+length is gpt-fast's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from minillm.config import ModelConfig
+
+__all__ = ["KVCache", "kv_bytes"]
+
+
+def kv_bytes(config: ModelConfig, tokens: int, dtype: torch.dtype, batch: int = 1) -> int:
+    """Bytes of keys and values of `tokens` tokens in each of `batch` rows.
+
+    >>> gpt3 = ModelConfig(vocab_size=50257, hidden_size=12288, num_hidden_layers=96,
+    ...                    num_attention_heads=96, num_key_value_heads=96, head_dim=128,
+    ...                    intermediate_size=49152, hidden_act="gelu")
+    >>> kv_bytes(gpt3, 1, torch.float16)
+    4718592
+    """
+    return config.kv_elements_per_token * dtype.itemsize * tokens * batch
+
+
+class KVCache:
+    """A contiguous cache: one preallocated buffer for keys, one for values, (L, B, G, slots, D).
+
+    Row b holds tokens in its slots 0 to lengths[b] - 1. What lies behind is stale: finite, never
+    cleared, and hidden from attention by position.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch: int,
+        capacity: int,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        """Allocate room for `capacity` tokens in each of `batch` rows, all empty."""
+        if batch < 1 or capacity < 1:
+            raise ValueError(f"batch and capacity must be at least 1, got {batch} and {capacity}")
+        shape = (config.num_hidden_layers, batch, config.num_key_value_heads)
+        self.capacity = capacity
+        self.keys = torch.zeros(*shape, capacity, config.head_dim, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
+        self.lengths = torch.zeros(batch, dtype=torch.int64)
+        self._previous = self.lengths
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffers: `kv_bytes` of `capacity` tokens in each row."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def append(
+        self, layer: int, k: Float[Tensor, "B G T D"], v: Float[Tensor, "B G T D"]
+    ) -> tuple[Float[Tensor, "B G S D"], Float[Tensor, "B G S D"]]:
+        """Write one layer's new keys and values behind each row's `lengths`; return all it has.
+
+        S is the longest row's length plus T. `lengths` stays, until `advance`.
+
+        Raises:
+            ValueError: another number of rows, or no room.
+        """
+        keys, values = self.keys[layer], self.values[layer]  # views, (B, G, slots, D)
+        lengths, T = self.lengths.tolist(), k.shape[2]
+        S = max(lengths) + T
+        if k.shape[0] != len(lengths):
+            raise ValueError(f"the cache has {len(lengths)} rows, the tokens have {k.shape[0]}")
+        if S > self.capacity:
+            raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
+        if len(set(lengths)) == 1:
+            keys[:, :, S - T : S] = k
+            values[:, :, S - T : S] = v
+        else:
+            for row, start in enumerate(lengths):
+                keys[row, :, start : start + T] = k[row]
+                values[row, :, start : start + T] = v[row]
+        return keys[:, :, :S], values[:, :, :S]
+
+    def advance(self, count: int) -> None:
+        """Count the `count` tokens just appended to every layer; once per forward pass."""
+        self._previous = self.lengths
+        self.lengths = self.lengths + count
+
+    def truncate(self, lengths: Sequence[int]) -> None:
+        """Forget all but the first `lengths[b]` tokens of each row b.
+
+        A cache must be able to go back to where the last forward pass began; this one can go
+        back to the start.
+
+        Raises:
+            ValueError: not one length per row, or a length outside 0 to the present one.
+        """
+        wanted = torch.tensor(lengths, dtype=torch.int64)
+        if wanted.shape != self.lengths.shape or bool(
+            ((wanted < 0) | (wanted > self.lengths)).any()
+        ):
+            raise ValueError(
+                f"lengths must be one per row, from 0 to {self.lengths.tolist()}, "
+                f"got {wanted.tolist()}"
+            )
+        self.lengths = wanted
+
+    def keep(self, rows: Sequence[Sequence[int]]) -> None:
+        """Keep, of the last forward pass, the tokens `rows[b]` of batch row b, moved together.
+
+        `rows[b]` are indices among that pass's new tokens in the order they are to stand.
+
+        Raises:
+            ValueError: not one list per batch row, or an index outside the last pass.
+        """
+        count = (self.lengths - self._previous).tolist()
+        if len(rows) != len(count) or any(
+            not 0 <= i < n for kept, n in zip(rows, count, strict=False) for i in kept
+        ):
+            raise ValueError(f"rows must be indices below {count} for each row, got {list(rows)}")
+        for row, (start, kept) in enumerate(zip(self._previous.tolist(), rows, strict=True)):
+            source = torch.tensor(kept, dtype=torch.int64, device=self.keys.device) + start
+            for buffer in (self.keys, self.values):
+                buffer[:, row, :, start : start + len(kept)] = buffer[:, row, :, source]
+        self.lengths = self._previous + torch.tensor([len(kept) for kept in rows])

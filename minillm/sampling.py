@@ -1,0 +1,85 @@
+"""From logits to a token: temperature, top-k and top-p shape a distribution, a number picks.
+
+The randomness is an argument: a float64 uniform u in [0, 1) picks the token at which the
+cumulative distribution first exceeds u. The same u gives the same token, whatever the batch, the
+cache or the decoder around it. Temperature 0 is the limit: all probability on the largest logit.
+
+Dimensions: V vocabulary, "..." any leading axes.
+
+Sources: top-k (arXiv 1805.04833), top-p or nucleus (arXiv 1904.09751); order of the three as in
+Hugging Face transformers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["GREEDY", "Sampler", "pick"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How logits become a distribution.
+
+    Args:
+        temperature: divides the logits; 0 is greedy.
+        top_k: keep the k most probable tokens only; None keeps all.
+        top_p: keep the fewest tokens whose probabilities reach top_p together.
+
+    Raises:
+        ValueError: a negative temperature, top_k below 1, top_p outside (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 or above, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+
+    def probabilities(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
+        """The distribution that tokens are drawn from, in float64.
+
+        Raises:
+            ValueError: a logit is NaN or infinite.
+        """
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError("logits must be finite")
+        if self.temperature == 0:
+            return torch.zeros_like(logits, dtype=torch.float64).scatter_(
+                -1, logits.argmax(-1, keepdim=True), 1.0
+            )
+        logits = logits.double() / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            kept = logits.topk(self.top_k, dim=-1)
+            logits = torch.full_like(logits, float("-inf")).scatter_(-1, kept.indices, kept.values)
+        p = logits.softmax(-1)
+        if self.top_p < 1:
+            p, order = p.sort(dim=-1, descending=True, stable=True)
+            before = p.cumsum(-1) - p  # what the more probable tokens hold
+            p = p.where(before < self.top_p, 0.0)
+            p = torch.zeros_like(p).scatter_(-1, order, p / p.sum(-1, keepdim=True))
+        return p
+
+
+GREEDY = Sampler(temperature=0)
+
+
+def pick(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+    """The token at which the cumulative distribution of p first exceeds u.
+
+    >>> p = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    >>> pick(p, torch.tensor(0.3, dtype=torch.float64)).item()
+    1
+    """
+    cumulative = p.cumsum(-1)
+    total = cumulative[..., -1]
+    threshold = torch.minimum(u * total, total.nextafter(torch.zeros_like(total)))
+    return (cumulative <= threshold.unsqueeze(-1)).sum(-1)

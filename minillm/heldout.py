@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-__all__ = ["END_OF_TEXT", "bench_prompts", "encode", "openings", "stories"]
+from minillm.tokens import END_OF_TEXT, encode
 
-END_OF_TEXT = "<|endoftext|>"  # token 0 of the shipped vocabulary; it also starts a text
+__all__ = ["bench_prompts", "openings", "stories"]
+
 _DATA = Path(__file__).parent / "data"
 
 
@@ -26,12 +27,6 @@ def stories() -> list[str]:
 def bench_prompts() -> list[str]:
     """The thirty prompts that `minillm bench` decodes from, in their fixed order."""
     return (_DATA / "bench_prompts.txt").read_text(encoding="utf-8").splitlines()
-
-
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The tokens of a text, led by the end-of-text token that starts every text in training."""
-    start = tokenizer.token_to_id(END_OF_TEXT)
-    return [*([] if start is None else [start]), *tokenizer.encode(text).ids]
 
 
 def openings(tokenizer: Tokenizer, count: int = 200) -> list[list[int]]:

@@ -52,9 +52,9 @@ class Rotary(nn.Module):
         pairs = torch.arange(0, config.head_dim, 2, device="cpu", dtype=torch.float32)
         frequency = config.rope_theta ** -(pairs / config.head_dim)
         position = torch.arange(config.max_position_embeddings, device="cpu", dtype=torch.float32)
-        angle = repeat(position[:, None] * frequency, "t d -> t (two d)", two=2)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        angle = position[:, None] * frequency
+        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1), persistent=False)
+        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1), persistent=False)
 
     def forward(self, cached: list[int], T: int, positions: Tensor | None) -> "Rotation":
         """The rows for T new tokens at `positions`, by default right after the cached ones."""
@@ -75,10 +75,12 @@ Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, D) or (B, 1, T, D)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) by its position's angle; x is (B, heads, T, D)."""
+    """Turn each pair (x[i], x[i + D/2]) by its position's angle; x is (B, heads, T, D).
+
+    The minus sign that a rotation needs stands in the first half of the sines.
+    """
     cos, sin = rotation
-    low, high = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-high, low), dim=-1) * sin
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
 class Attend(nn.Module):
@@ -89,9 +91,14 @@ class Attend(nn.Module):
     """
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        causal = mask is None and q.shape[2] > 1
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)
+        B, H, T, D = q.shape
+        if T == 1:  # the query heads of a group are so many queries of the same keys
+            q = q.reshape(B, k.shape[1], -1, D)
+            return F.scaled_dot_product_attention(q, k, v, mask).reshape(B, H, 1, D)
+        grouped = H != k.shape[1]
+        return F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=mask is None, enable_gqa=grouped
+        )
 
 
 def attention_weights(

@@ -103,7 +103,7 @@ class Batch:
 
     def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:
         if self.ended[b]:
-            return Row((), logits[None, :0], ended=True)
+            return Row((), logits[None][:0], ended=True)
         self.texts[b].append(token)
         self.ended[b] = token in self._stop or len(self.texts[b]) >= self.limits[b]
         return Row((token,), logits[None], ended=self.ended[b])

@@ -1,14 +1,19 @@
 """The `minillm` command: one module per subcommand, imported when it is asked for.
 
 A subcommand's module offers `add_arguments(parser)` and `run(arguments)`. Bad input is a ValueError
-or a FileNotFoundError there; here it becomes one line on stderr and exit code 2.
+or an OSError there (a missing file, a full disk); here it becomes one line on stderr and exit
+code 2. A module whose parser has a default `rest` is handed there what its parser does not know.
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "table"]
 
 _COMMANDS = {
     "lab": ("minillm.lab", "open the lessons in JupyterLab"),
@@ -20,23 +25,73 @@ _COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is a ValueError like any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="minillm", description="How LLMs are made fast.")
+    parser = _Parser(prog="minillm", description="How LLMs are made fast.")
+    parser.add_argument("--version", action="version", version=f"minillm {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, text) in _COMMANDS.items():
-        commands.add_parser(name, help=text, description=text, add_help=False)
-    command = parser.parse_known_args(argv[:1])[0].command
-    module, text = _COMMANDS[command]
-    own = argparse.ArgumentParser(prog=f"minillm {command}", description=text)
-    implementation = import_module(module)
-    implementation.add_arguments(own)
+        commands.add_parser(name, help=text, add_help=False)
+    prog = "minillm"
     try:
-        implementation.run(own.parse_args(argv[1:]))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"minillm {command}: error: {error}".replace("\n", " "), file=sys.stderr)
+        command = parser.parse_args(argv[:1] or ["--help"]).command
+        prog = f"minillm {command}"
+        code = _run(prog, *_COMMANDS[command], argv[1:])
+        sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
+    except BrokenPipeError:  # the reader has seen enough: `minillm generate ... | head -1`
+        _discard_stdout()
+        return 128 + 13  # as if ended by SIGPIPE
+    except (ValueError, OSError) as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
-    return 0
+        print(file=sys.stderr)
+        return 128 + 2  # as if ended by SIGINT
+    return code
+
+
+def _run(prog: str, module: str, description: str, argv: list[str]) -> int:
+    """Parse a subcommand's arguments and run it; a `run` without an exit code means 0."""
+    implementation = import_module(module)
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    implementation.add_arguments(parser)
+    arguments, rest = parser.parse_known_args(argv)
+    if "rest" in arguments:
+        arguments.rest = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return implementation.run(arguments) or 0
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be: the first to the left, the others to the right.
+
+    >>> print(table(["model", "layers"], [["stories", "6"]]))
+    model    layers
+    stories       6
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in (head, *rows)
+    )
+
+
+def _version() -> str:
+    try:
+        return version("minillm")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter ends quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

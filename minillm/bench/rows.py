@@ -1,0 +1,137 @@
+"""The rows of `minillm bench`: a name, what it is set against, and a function that measures it.
+
+A new row is one function under `@row`, in a module that `minillm.bench` imports:
+
+    @row("kv_cache/step@500", against="recomputing 501 tokens")
+    def step() -> Measured: ...
+
+The function runs both sides in turn (`minillm.timing.interleave`), checks that they computed the
+same, and returns their times. It raises `CheckFailedError` where they did not, `UnmeasuredError`
+where the other side is not installed.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from minillm.timing import compare
+
+__all__ = [
+    "ROWS",
+    "BenchRow",
+    "CheckFailedError",
+    "Measured",
+    "UnmeasuredError",
+    "measure",
+    "row",
+    "stock_kernel",
+]
+
+
+class UnmeasuredError(Exception):
+    """A row has no ratio; the message says why."""
+
+
+class CheckFailedError(UnmeasuredError):
+    """The two sides did not compute the same, so their times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a row's function returns.
+
+    Attributes:
+        seconds: (ours, theirs) for one token, of every pair.
+        check: what was found equal, and how closely.
+        kernel: what multiplied the matrices on our side.
+        unit: what the ratio is a ratio of.
+    """
+
+    seconds: Sequence[tuple[float, float]]
+    check: str
+    kernel: str
+    unit: str = "ratio of times"
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """A row as `minillm bench --json` prints it; times are medians, in milliseconds a token."""
+
+    name: str
+    against: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    check: str
+    kernel: str
+    threads: int
+    pairs: int = 0
+    our_ms: float | None = None
+    their_ms: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    against: str
+    run: Callable[[], Measured]
+
+
+ROWS: dict[str, _Entry] = {}
+
+
+def row(name: str, *, against: str) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
+    """Register a function as the row `name`."""
+
+    def register(run: Callable[[], Measured]) -> Callable[[], Measured]:
+        ROWS[name] = _Entry(against, run)
+        return run
+
+    return register
+
+
+def measure(name: str) -> BenchRow:
+    """Run a row."""
+    entry, threads = ROWS[name], torch.get_num_threads()
+    try:
+        found = entry.run()
+    except UnmeasuredError as error:
+        check = "failed" if isinstance(error, CheckFailedError) else "not made"
+        return BenchRow(
+            name,
+            entry.against,
+            None,
+            None,
+            None,
+            Measured.unit,
+            check,
+            stock_kernel(),
+            threads,
+            reason=str(error),
+        )
+    result = compare(found.seconds)
+    return BenchRow(
+        name,
+        entry.against,
+        result.ratio,
+        result.low,
+        result.high,
+        found.unit,
+        found.check,
+        found.kernel,
+        threads,
+        len(found.seconds),
+        1000 * result.our_seconds,
+        1000 * result.their_seconds,
+        result.reason,
+    )
+
+
+def stock_kernel() -> str:
+    """What `F.linear` calls in float32 on this CPU: the BLAS that torch was built with."""
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    name = blas.group(1) if blas else "unknown"
+    return f"F.linear float32 (BLAS {name}, {torch.backends.cpu.get_cpu_capability()})"

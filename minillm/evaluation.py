@@ -1,0 +1,69 @@
+"""How well a model predicts a text, and how much of its MLPs stays silent meanwhile.
+
+Loss is in nats a token, which depends on the vocabulary: longer tokens are harder. Bits a byte
+divide the surprise of the whole text by its length in bytes and compare across vocabularies.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+from minillm.objective import gate_outputs
+from minillm.transformer import Transformer
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's figures on one text.
+
+    Attributes:
+        loss: mean surprise, in nats a token; end-of-text tokens count, the first token does not.
+        tokens: how many tokens were predicted.
+        gate_zeros: by layer, the share of the gate's outputs that are exactly zero.
+    """
+
+    loss: float
+    tokens: int
+    gate_zeros: tuple[float, ...]
+
+    def bits_per_byte(self, nbytes: int) -> float:
+        """The surprise of the whole text over its `nbytes` bytes of UTF-8.
+
+        >>> Evaluation(loss=2 * math.log(2), tokens=10, gate_zeros=()).bits_per_byte(20)
+        1.0
+        """
+        return self.loss * self.tokens / math.log(2) / nbytes
+
+
+@torch.no_grad()
+def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> Evaluation:
+    """Predict each token from those before it in its row; rows are as long as the context.
+
+    Raises:
+        ValueError: fewer than two tokens.
+    """
+    context = model.config.max_position_embeddings
+    count = len(tokens) - 1
+    if count < 1:
+        raise ValueError(f"a text to evaluate on needs at least two tokens, got {len(tokens)}")
+    whole = count // context * context  # the rest is one shorter row
+    read = [*tokens[:whole].view(-1, context).split(batch), tokens[None, whole:count]]
+    follow = [*tokens[1 : whole + 1].view(-1, context).split(batch), tokens[None, whole + 1 :]]
+    surprise, zeros = 0.0, torch.zeros(model.config.num_hidden_layers, dtype=torch.float64)
+    for rows, targets in zip(read, follow, strict=True):
+        if not rows.numel():
+            continue
+        with gate_outputs(model) as gates:
+            logits = model(rows.to(model.device)).flatten(0, 1).float()
+        surprise += F.cross_entropy(
+            logits, targets.flatten().to(model.device), reduction="sum"
+        ).item()
+        for layer, gate in enumerate(gates):
+            zeros[layer] += rows.numel() * (gate == 0).float().mean().item()
+    return Evaluation(surprise / count, count, tuple((zeros / count).tolist()))

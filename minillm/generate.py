@@ -1,0 +1,106 @@
+"""`minillm generate "Once upon a time"`: write on, and say what it cost.
+
+The text streams to stdout, the report (tokens/s of prefill and decode, bytes of the cache) goes to
+stderr. The same command gives the same text; another `--seed` gives another.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from minillm.checkpoint import load, shipped
+from minillm.config import ModelConfig
+from minillm.decoding import Step, decode_cached, decode_recomputed, generators
+from minillm.kv_cache import kv_bytes
+from minillm.sampling import Sampler
+from minillm.tokens import END_OF_TEXT, encode
+
+__all__ = ["add_arguments", "run"]
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    models = ", ".join(shipped())
+    add = parser.add_argument
+    add("prompt", help="the beginning of the text")
+    add("--model", default="stories", help=f"{models} or a Hugging Face folder (stories)")
+    add("--max-new-tokens", type=int, default=200, metavar="N", help="stop after N tokens (200)")
+    add("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy (0.7)")
+    add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens (all)")
+    add("--top-p", type=float, default=1.0, metavar="P", help="and the fewest that reach P (1.0)")
+    add("--seed", type=int, default=0, help="of the draws (0)")
+    add("--no-cache", action="store_true", help="recompute the whole text for every token")
+    add("--device", default="cpu", help="cpu, cuda, mps, ... (cpu)")
+    add("--dtype", choices=_DTYPES, default="float32", help="of weights and cache (float32)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    _check(arguments.prompt, arguments.seed)
+    sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
+    dtype = _DTYPES[arguments.dtype]
+    model, tokenizer = load(arguments.model, arguments.device, dtype)
+    prompt = encode(tokenizer, arguments.prompt)
+    decode = decode_recomputed if arguments.no_cache else decode_cached
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    steps = decode(
+        model,
+        [prompt],
+        max_new_tokens=arguments.max_new_tokens,
+        sampler=sampler,
+        generators=generators(arguments.seed, 1),
+        stop=() if end is None else (end,),
+    )
+    report = _stream(steps, prompt, tokenizer, model.config, dtype)
+    print(report, file=sys.stderr)
+
+
+def _check(prompt: str, seed: int) -> None:
+    if not prompt.strip():
+        raise ValueError("the prompt is empty: give the beginning of a text")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the prompt is not valid UTF-8") from error
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
+
+
+def _stream(
+    steps: Iterator[Step],
+    prompt: list[int],
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    dtype: torch.dtype,
+) -> str:
+    """Print the prompt, then each token as it comes; returns the report."""
+    text = DecodeStream(skip_special_tokens=True)  # holds back half a character
+
+    def show(tokens: list[int]) -> None:
+        shown = [text.step(tokenizer, token) for token in tokens]
+        print("".join(piece or "" for piece in shown), end="", flush=True)
+
+    show(prompt)
+    seconds: list[float] = []
+    tokens, cached = 0, 0
+    for step in steps:
+        show(list(step.rows[0].tokens))
+        seconds.append(step.seconds)
+        tokens += len(step.rows[0].tokens) if len(seconds) > 1 else 0
+        cached = step.cached[0]
+    print(flush=True)
+    decode = f"{tokens / sum(seconds[1:]):.0f} tokens/s" if tokens else "no token"
+    return (
+        f"prefill {len(prompt)} tokens: {len(prompt) / seconds[0]:.0f} tokens/s; "
+        f"decode {tokens} tokens: {decode}; "
+        f"cache {cached} tokens: {kv_bytes(config, cached, dtype):,} bytes"
+    )

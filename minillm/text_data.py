@@ -1,0 +1,152 @@
+"""From text files to rows of tokens: read, cut into tokens, pack, shuffle.
+
+Texts stand behind one another in a file, separated by lines of <|endoftext|>; a file without
+separators is one text. Each becomes its tokens, led by end-of-text, and all of them together are
+one ring of tokens. A pass over the ring cuts it into rows of T tokens, at other places in every
+pass, and takes the rows in random order. Which rows a step sees follows from the seed and the
+number of the step alone, so an interrupted run needs to remember nothing but that number.
+
+Dimensions: B rows of a batch, T tokens of a row, N tokens of all texts.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from minillm.checkpoint import folder, shipped
+from minillm.tokens import END_OF_TEXT
+
+__all__ = ["batch_rows", "pack", "read_texts", "read_tokenizer", "split_tail", "train_tokenizer"]
+
+
+def read_texts(paths: Iterable[str | Path]) -> list[str]:
+    """All texts of some UTF-8 files, without the separators and the blanks around them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is not UTF-8, or no text at all.
+    """
+    texts: list[str] = []
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileNotFoundError(f"no text file {path}")
+        try:
+            content = path.read_text(encoding="utf-8-sig")  # without Windows' byte-order mark
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8: byte {error.start} is wrong") from error
+        texts += [text.strip() for text in content.split(END_OF_TEXT) if text.strip()]
+    if not texts:
+        raise ValueError(f"there is no text in {', '.join(map(str, paths))}")
+    return texts
+
+
+def split_tail(texts: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+    """Hold out about the last `share` of the characters: whole texts, or the end of a long one.
+
+    >>> split_tail(["a b c d"] * 4, 0.25)
+    (['a b c d', 'a b c d', 'a b c d'], ['a b c d'])
+    >>> split_tail(["once upon a time"], 0.25)
+    (['once upon a'], ['time'])
+    """
+    head, tail = list(texts), list[str]()
+    wanted = int(share * sum(map(len, texts)))
+    while head and len(head[-1]) <= wanted:
+        tail.insert(0, head.pop())
+        wanted -= len(tail[0])
+    if not tail:
+        long = head.pop()
+        cut = max(long.rfind(" ", 0, len(long) - wanted), 0)
+        head, tail = [*head, long[:cut]], [long[cut:].strip()]
+    return head, tail
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE whose token 0 is end-of-text; every other token is of one byte or more.
+
+    Raises:
+        ValueError: a vocabulary without room for the 256 bytes and end-of-text, or a text too
+            small for that many tokens.
+    """
+    if vocabulary < 257:
+        raise ValueError(f"a vocabulary needs at least 257 tokens, got {vocabulary}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() != vocabulary:
+        raise ValueError(
+            f"the training text is too small for {vocabulary} tokens: it gave "
+            f"{tokenizer.get_vocab_size()}; ask for a smaller vocabulary"
+        )
+    return tokenizer
+
+
+def read_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a shipped model or of a folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read, or does not know end-of-text.
+    """
+    path = (folder(name) if name in shipped() else Path(name)) / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no tokenizer {path}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ValueError(f"{path} is not a tokenizer: {error}") from error
+    if tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise ValueError(f"{path} has no token {END_OF_TEXT}, which starts every text")
+    return tokenizer
+
+
+def pack(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " N"]:
+    """The tokens of all texts, each led by end-of-text."""
+    start = [tokenizer.token_to_id(END_OF_TEXT)]
+    pieces = [
+        torch.tensor(start + encoding.ids)
+        for first in range(0, len(texts), 1000)
+        for encoding in tokenizer.encode_batch(texts[first : first + 1000])
+    ]
+    return torch.cat(pieces)
+
+
+def batch_rows(
+    tokens: Int[Tensor, " N"], context: int, batch: int, seed: int, step: int
+) -> Int[Tensor, "B T1"]:
+    """The rows of one training step, T + 1 tokens each: T to read, and what follows each of them.
+
+    Raises:
+        ValueError: fewer tokens than one row.
+
+    >>> tokens = torch.arange(9)
+    >>> sorted(batch_rows(tokens, context=3, batch=3, seed=0, step=0)[:, :-1].flatten().tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+    count = len(tokens) // context
+    if len(tokens) <= context:
+        raise ValueError(
+            f"the training text has {len(tokens)} tokens, fewer than one row of {context + 1}"
+        )
+    places = (divmod(step * batch + i, count) for i in range(batch))
+    starts = torch.tensor([_starts(count, context, seed, turn)[place] for turn, place in places])
+    return tokens[(starts[:, None] + torch.arange(context + 1)) % len(tokens)]
+
+
+@lru_cache(maxsize=2)
+def _starts(count: int, context: int, seed: int, turn: int) -> list[int]:
+    """Where the rows of pass `turn` start, in their order."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + turn)
+    offset = torch.randint(context, (), generator=generator)
+    return (offset + context * torch.randperm(count, generator=generator)).tolist()

@@ -88,6 +88,7 @@ class Attend(nn.Module):
 
     q is (B, H, T, D), k and v are (B, G, S, D), mask is (..., T, S) with True = visible. Where
     T == 1 or T == S the mask may be None, which means causal: the new tokens are the last T keys.
+    A hook that keeps k or v must copy them: of a cache they are views, which later steps fill.
     """
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minillm.config import ModelConfig
+from minillm.config import ModelConfig, read_json
 from minillm.transformer import Transformer
 
 __all__ = ["folder", "load", "save", "shipped", "write_whole"]
@@ -146,11 +146,15 @@ def _fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[s
         if names:
             raise ValueError(f"{path} {problem} tensors: {', '.join(sorted(names))}")
     for name, rows in expected.items():
-        if len(tensors[name]) != rows:
+        if tensors[name].shape[:1] != (rows,):
             raise ValueError(
-                f"{path}: {name} has {len(tensors[name])} rows, config.json says {rows}"
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}, config.json asks for "
+                f"{rows} rows"
             )
-    return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
+    try:
+        return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
+    except RuntimeError as error:
+        raise ValueError(f"{path}: a tensor is not as wide as config.json asks: {error}") from error
 
 
 def _split(model: Transformer) -> Iterator[tuple[str, Tensor]]:
@@ -166,7 +170,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     index = path / "model.safetensors.index.json"
     shards = {"model.safetensors"}
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ValueError(f"{index} must map tensors to files under 'weight_map'")
+        shards = set(weight_map.values())
     tensors: dict[str, Tensor] = {}
     for shard in sorted(shards):
         if not (path / shard).is_file():
@@ -191,6 +198,6 @@ def _device(device: torch.device | str) -> torch.device:
     try:
         device = torch.device(device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"device {str(device)!r} is not available: {error}") from error
     return device

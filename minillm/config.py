@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Activation", "ModelConfig"]
+__all__ = ["Activation", "ModelConfig", "read_json"]
 
 Activation = Literal["relu", "silu", "gelu"]
 _ACTIVATIONS: tuple[Activation, ...] = ("relu", "silu", "gelu")
 _FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _UNSUPPORTED_IF_SET = ("attention_bias", "mlp_bias", "quantization_config", "num_experts")
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "max_position_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,10 @@ class ModelConfig:
     model_type: str = "llama"
 
     def __post_init__(self) -> None:
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
@@ -52,10 +66,6 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even to be rotated, got {self.head_dim}")
-        if self.hidden_act not in _ACTIVATIONS:
-            raise ValueError(
-                f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {self.hidden_act!r}"
-            )
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -70,11 +80,7 @@ class ModelConfig:
             FileNotFoundError: there is no such file.
             ValueError: it is not JSON, lacks a field, or asks for something unsupported.
         """
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}") from error
-        return cls.from_dict(fields)
+        return cls.from_dict(read_json(path))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelConfig":
@@ -88,7 +94,7 @@ class ModelConfig:
                 num_hidden_layers=fields["num_hidden_layers"],
                 num_attention_heads=heads,
                 num_key_value_heads=fields.get("num_key_value_heads") or heads,
-                head_dim=fields.get("head_dim") or fields["hidden_size"] // heads,
+                head_dim=fields.get("head_dim") or fields["hidden_size"] // (heads or 1),
                 intermediate_size=fields["intermediate_size"],
                 max_position_embeddings=fields["max_position_embeddings"],
                 hidden_act=fields.get("hidden_act", "silu"),
@@ -101,6 +107,8 @@ class ModelConfig:
             )
         except KeyError as error:
             raise ValueError(f"config.json lacks the field {error}") from error
+        except TypeError as error:
+            raise ValueError(f"config.json has a field of a wrong type: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of a Hugging Face `config.json` that transformers reads back."""
@@ -111,7 +119,24 @@ class ModelConfig:
             "qwen3": "Qwen3ForCausalLM",
         }
         own = {k: v for k, v in vars(self).items() if k not in ("qkv_bias", "qk_norm")}
-        return {"architectures": [architectures[self.model_type]], **own}
+        window = {"sliding_window": None}  # Mistral's default would be one of 4096
+        return {"architectures": [architectures[self.model_type]], **own, **window}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8, not JSON, or another kind of value.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
 
 
 def _rope(fields: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +148,10 @@ def _refuse_unsupported(fields: dict[str, Any]) -> None:
     if fields.get("model_type") not in _FAMILY:
         raise ValueError(
             f"model_type must be one of {', '.join(_FAMILY)}, got {fields.get('model_type')!r}"
+        )
+    if fields.get("hidden_act", "silu") not in _ACTIVATIONS:
+        raise ValueError(
+            f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {fields['hidden_act']!r}"
         )
     for name in _UNSUPPORTED_IF_SET:
         if fields.get(name):

@@ -150,7 +150,7 @@ def _cache(model: Model, batch: Batch) -> Iterator[Step]:
         counts = [1] * len(batch.texts)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _next_logits(
     model: Model, tokens: Tensor, counts: Sequence[int], cache: Cache | None = None
 ) -> Tensor:

@@ -53,8 +53,8 @@ def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> E
     if count < 1:
         raise ValueError(f"a text to evaluate on needs at least two tokens, got {len(tokens)}")
     whole = count // context * context  # the rest is one shorter row
-    read = [*tokens[:whole].view(-1, context).split(batch), tokens[None, whole:count]]
-    follow = [*tokens[1 : whole + 1].view(-1, context).split(batch), tokens[None, whole + 1 :]]
+    read = [*_rows(tokens[:whole], context, batch), tokens[None, whole:count]]
+    follow = [*_rows(tokens[1 : whole + 1], context, batch), tokens[None, whole + 1 :]]
     surprise, zeros = 0.0, torch.zeros(model.config.num_hidden_layers, dtype=torch.float64)
     for rows, targets in zip(read, follow, strict=True):
         if not rows.numel():
@@ -67,3 +67,8 @@ def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> E
         for layer, gate in enumerate(gates):
             zeros[layer] += rows.numel() * (gate == 0).float().mean().item()
     return Evaluation(surprise / count, count, tuple((zeros / count).tolist()))
+
+
+def _rows(tokens: Tensor, context: int, batch: int) -> list[Tensor]:
+    size = context * batch
+    return [tokens[i : i + size].view(-1, context) for i in range(0, len(tokens), size)]

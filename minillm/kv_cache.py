@@ -74,13 +74,11 @@ class KVCache:
         S is the longest row's length plus T. `lengths` stays, until `advance`.
 
         Raises:
-            ValueError: another number of rows, or no room.
+            ValueError: no room.
         """
         keys, values = self.keys[layer], self.values[layer]  # views, (B, G, slots, D)
         lengths, T = self.lengths.tolist(), k.shape[2]
         S = max(lengths) + T
-        if k.shape[0] != len(lengths):
-            raise ValueError(f"the cache has {len(lengths)} rows, the tokens have {k.shape[0]}")
         if S > self.capacity:
             raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
         if len(set(lengths)) == 1:
@@ -115,6 +113,7 @@ class KVCache:
                 f"got {wanted.tolist()}"
             )
         self.lengths = wanted
+        self._previous = torch.minimum(self._previous, wanted)
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep, of the last forward pass, the tokens `rows[b]` of batch row b, moved together.

@@ -35,10 +35,9 @@ __all__ = [
 
 _HIDDEN = ".minillm"  # in the learner's folder: hashes of what was handed out, and our kernel
 _KERNELSPEC = {
-    "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],  # Jupyter's own one
+    "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],  # Jupyter's python
     "display_name": "Python 3 (minillm)",
     "language": "python",
-    "metadata": {"debugger": True},
 }
 
 
@@ -141,8 +140,12 @@ def command(root: Path, lesson: str, options: Sequence[str]) -> list[str]:
 
 
 def environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of JupyterLab: our kernel goes before any other named `python3`."""
-    paths = [str(folder / _HIDDEN), *filter(None, [inherited.get("JUPYTER_PATH")])]
+    """The environment of JupyterLab: any other kernel named `python3` comes after this one's.
+
+    That is the kernel installed here or, where none is, the one that `hand_out` wrote.
+    """
+    ours = [str(Path(sys.prefix, "share", "jupyter")), str(folder / _HIDDEN)]
+    paths = [*ours, *filter(None, [inherited.get("JUPYTER_PATH")])]
     return {**inherited, "JUPYTER_PATH": os.pathsep.join(paths)}
 
 

@@ -42,7 +42,7 @@ and `datasets` to the front matter, before you publish.
 {muon_momentum}, weight decay {muon_decay}) on the matrices of the layers; AdamW (learning rate
 {adam_lr}, betas 0.9 and 0.95, weight decay {adam_decay}) on the rest. {step} steps of {batch} rows,
 {warmup} of them warm-up, decay to zero over the last {decay_fraction:.0%}; seed {seed};
-{minutes:.0f} minutes. `training.json` holds every option, the versions and the curve.
+{minutes:.1f} minutes. `training.json` holds every option, the versions and the curve.
 
 ## Figures
 

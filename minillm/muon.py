@@ -80,6 +80,7 @@ class Muon(torch.optim.Optimizer):
         update = gradient.lerp(mean, beta)  # Nesterov: look one step ahead
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         rows = group["rows"] or [len(matrix)]
-        for part, direction in zip(matrix.split(rows), update.split(rows), strict=True):
+        parts, directions = matrix.split_with_sizes(rows), update.split_with_sizes(rows)
+        for part, direction in zip(parts, directions, strict=True):
             length = group["lr"] * max(1, part.shape[0] / part.shape[1]) ** 0.5
             part.sub_(orthogonalise(direction), alpha=length)

@@ -6,10 +6,10 @@ The work is `widgets.notebooks`; it runs in a process of its own, since `minillm
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from pathlib import Path
 
-__all__ = ["add_arguments", "find", "lessons", "run"]
+from minillm.lab import find, lessons
+
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,36 +26,7 @@ def run(arguments: Namespace) -> int:
 
     Raises:
         ValueError: an unknown lesson.
+        FileNotFoundError: there are no lessons.
     """
-    paths = find(arguments.lesson)
+    paths = [find(name) for name in arguments.lesson] or lessons()
     return subprocess.call([sys.executable, "-m", "widgets.notebooks", *map(str, paths)])
-
-
-def lessons() -> list[Path]:
-    """The notebooks, in order: beside the package in a clone, inside it in a wheel.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    package = Path(__file__).parent
-    for folder in (package.parent / "notebooks", package / "notebooks"):
-        if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
-            return found
-    raise FileNotFoundError(f"no lessons in {folder}")
-
-
-def find(names: Sequence[str]) -> list[Path]:
-    """The lessons of these names, numbers or stems; all of them for no name.
-
-    Raises:
-        ValueError: an unknown lesson; the message lists the known.
-    """
-    known: dict[str, Path] = {}
-    for path in lessons():
-        number, _, stem = path.stem.partition("_")
-        known |= {path.stem: path, number: path, stem: path}
-    for name in names:
-        if name not in known:
-            titles = ", ".join(path.stem for path in lessons())
-            raise ValueError(f"unknown lesson {name!r}; there are {titles}")
-    return [known[name] for name in names] or lessons()

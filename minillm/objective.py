@@ -11,7 +11,7 @@ Sources: distillation (arXiv 1503.02531); sparsity by an L1 penalty (arXiv 2402.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ def training_loss(
         gate_l1: weight of the gates' mean absolute output.
     """
     tokens = rows[:, :-1]
-    with gate_outputs(model) if gate_l1 else nullcontext([]) as gates:
+    watch: AbstractContextManager[list[Tensor]] = nullcontext([])
+    with gate_outputs(model) if gate_l1 else watch as gates:
         logits = model(tokens)  # (B, T, V)
     cross_entropy = F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten())
     loss = cross_entropy

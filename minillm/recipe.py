@@ -4,7 +4,9 @@ One frozen dataclass is at once the command's options, the record beside the wei
 checkpoint must agree with to be resumed. The defaults are the recipe of the shipped `stories`.
 """
 
-from dataclasses import dataclass, field
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from minillm.config import ModelConfig
@@ -71,17 +73,41 @@ class Recipe:
         given = [name for name in lengths if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give one length of the run, not {' and '.join(given)}")
-        for names, good, wanted in (
+        ranges: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             (counts, lambda x: x >= 1, "at least 1"),
             ((*rates, *given), lambda x: 0 < x < float("inf"), "above 0"),
             (weights, lambda x: 0 <= x < float("inf"), "at least 0"),
             (("muon_momentum",), lambda x: 0 <= x < 1, "from 0 to below 1"),
             (("decay_fraction",), lambda x: 0 <= x <= 1, "from 0 to 1"),
             (("validation_share",), lambda x: 0 < x <= 0.5, "above 0 and at most 0.5"),
-        ):
+        )
+        for names, good, wanted in ranges:
             for name in names:
                 if not good(getattr(self, name)):
                     raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)}")
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """An option for each field; one that is not given leaves no trace in the namespace."""
+        parser.add_argument(
+            "texts",
+            nargs="*",
+            default=argparse.SUPPRESS,
+            metavar="TEXT",
+            help="UTF-8 files; lines of <|endoftext|> separate texts",
+        )
+        for option in fields(cls)[1:]:
+            kind, choices = option.metadata["type"], option.metadata.get("choices")
+            text = option.metadata["help"]
+            if option.default not in (None, False):
+                text += f" (default: {option.default})"
+            how: dict[str, Any] = {"type": kind, "choices": choices}
+            if choices is None:
+                how["metavar"] = kind.__name__.upper()
+            if kind is bool:
+                how = {"action": "store_true"}
+            name = "--" + option.name.replace("_", "-")
+            parser.add_argument(name, default=argparse.SUPPRESS, help=text, **how)
 
     def model_config(self, vocabulary: int) -> ModelConfig:
         """The shape of the model for a tokenizer of `vocabulary` tokens."""

@@ -56,7 +56,8 @@ class Sampler:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
                 -1, logits.argmax(-1, keepdim=True), 1.0
             )
-        logits = logits.double() / self.temperature
+        logits = logits.double()
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # no overflow
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             kept = logits.topk(self.top_k, dim=-1)
             logits = torch.full_like(logits, float("-inf")).scatter_(-1, kept.indices, kept.values)

@@ -38,13 +38,23 @@ class Pair(Generic[Ours, Theirs]):
 
 
 def interleave(
-    runs: Sequence[tuple[Callable[[], Ours], Callable[[], Theirs]]], warm_up: int = 2
+    runs: Sequence[tuple[Callable[[], Ours], Callable[[], Theirs]]],
+    *,
+    warm_up: int = 2,
+    budget: float = 25.0,
 ) -> Iterator[Pair[Ours, Theirs]]:
-    """Run each pair, every second one in the opposite order; the warm-up is not counted."""
+    """Run each pair, every second one in the opposite order.
+
+    The first `warm_up` rounds of the first pair are not counted. After `budget` seconds no new
+    pair is begun, but there is always one: `compare` judges whether there are enough.
+    """
+    begin = time.perf_counter()
     for _ in range(warm_up):
         for run in runs[0]:
             run()
     for index, (ours, theirs) in enumerate(runs):
+        if index and time.perf_counter() - begin > budget:
+            return
         if index % 2:
             b, b_seconds = _timed(theirs)
             a, a_seconds = _timed(ours)

@@ -11,8 +11,10 @@ import math
 import time
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from minillm.checkpoint import load
 from minillm.config import ModelConfig
 from minillm.muon import Muon
 from minillm.objective import training_loss
@@ -20,7 +22,7 @@ from minillm.recipe import Recipe
 from minillm.text_data import batch_rows
 from minillm.transformer import Transformer
 
-__all__ = ["Trainer", "new_model", "optimizers"]
+__all__ = ["Trainer", "new_model", "new_trainer", "optimizers"]
 
 
 def new_model(config: ModelConfig, std: float, seed: int) -> Transformer:
@@ -121,6 +123,7 @@ class Trainer:
         rate = recipe.rate(self.step, self.done)
         rows = batch_rows(self._tokens, recipe.context, recipe.batch, recipe.seed, self.step)
         half = recipe.dtype == "bfloat16"
+        self.model.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss, cross_entropy = training_loss(
                 self.model,
@@ -129,7 +132,6 @@ class Trainer:
                 cross_entropy_weight=recipe.cross_entropy_weight,
                 gate_l1=recipe.gate_l1,
             )
-        self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
@@ -143,3 +145,32 @@ class Trainer:
         self.step += 1
         self.seconds += time.perf_counter() - start
         return cross_entropy.item()
+
+
+def new_trainer(
+    recipe: Recipe, tokens: Tensor, tokenizer: Tokenizer, device: torch.device | str
+) -> Trainer:
+    """A trainer at step 0, with the recipe's teacher.
+
+    Raises:
+        FileNotFoundError: no such teacher.
+        ValueError: a teacher with another vocabulary or a shorter context, an unknown device, a
+            shape that cannot be, fewer tokens than one row.
+    """
+    vocabulary, teacher = tokenizer.get_vocab_size(), None
+    if recipe.teacher is not None:
+        teacher, its_tokenizer = load(recipe.teacher, device)
+        if its_tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"teacher {recipe.teacher} has another vocabulary than the student")
+        if teacher.config.max_position_embeddings < recipe.context:
+            raise ValueError(
+                f"teacher {recipe.teacher} has a context of "
+                f"{teacher.config.max_position_embeddings}, fewer than {recipe.context}"
+            )
+        vocabulary = teacher.config.vocab_size
+    model = new_model(recipe.model_config(vocabulary), recipe.init_std, recipe.seed)
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} is not available: {error}") from error
+    return Trainer(model, recipe, tokens, teacher)

@@ -77,8 +77,8 @@ class Transformer(nn.Module):
         tokens: Int[Tensor, "B T"],
         cache: Cache | None = None,
         *,
-        positions: Int[Tensor, "*B T"] | None = None,
-        mask: Bool[Tensor, "*B T T"] | None = None,
+        positions: Int[Tensor, "*P T"] | None = None,
+        mask: Bool[Tensor, "*M T T"] | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Scores of the token after each new token: `head` of `hidden`."""
         return self.head(self.hidden(tokens, cache, positions=positions, mask=mask))
@@ -88,8 +88,8 @@ class Transformer(nn.Module):
         tokens: Int[Tensor, "B T"],
         cache: Cache | None = None,
         *,
-        positions: Int[Tensor, "*B T"] | None = None,
-        mask: Bool[Tensor, "*B T T"] | None = None,
+        positions: Int[Tensor, "*P T"] | None = None,
+        mask: Bool[Tensor, "*M T T"] | None = None,
     ) -> Float[Tensor, "B T C"]:
         """The vectors that the head reads, one per new token.
 
@@ -101,9 +101,12 @@ class Transformer(nn.Module):
                 default. Cached tokens are always visible.
 
         Raises:
-            ValueError: a position beyond the context, or more tokens than the cache has room for.
+            ValueError: a position beyond the context, a cache of another batch, or one without
+                room for T more tokens.
         """
         cached = [0] if cache is None else cache.lengths.tolist()
+        if cache is not None and len(cached) != len(tokens):
+            raise ValueError(f"the cache has {len(cached)} rows, the tokens have {len(tokens)}")
         x = self.embed(tokens)  # (B, T, C)
         rotation = self.rotary(cached, tokens.shape[1], positions)
         visible = visible_keys(cached, tokens.shape[1], mask, self.device)

@@ -1,0 +1,64 @@
+"""The tokens of a training run: what is learnt from, what is held out, and where they come from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from minillm.recipe import Recipe
+from minillm.text_data import pack, read_texts, read_tokenizer, split_tail, train_tokenizer
+
+__all__ = ["TrainingData", "describe"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A recipe's text as tokens.
+
+    Attributes:
+        tokenizer: made for the training text, or the recipe's.
+        tokens: (N,) of the training text.
+        validation: (M,) of the held-out text.
+        validation_bytes: of its UTF-8, separators not counted.
+    """
+
+    tokenizer: Tokenizer
+    tokens: Tensor
+    validation: Tensor
+    validation_bytes: int
+
+    @classmethod
+    def read(cls, recipe: Recipe, tokenizer_json: str | None = None) -> "TrainingData":
+        """Read the recipe's files; `tokenizer_json` is the tokenizer of a run to be resumed.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is not UTF-8, or the text is too small.
+        """
+        texts = read_texts(recipe.texts)
+        if recipe.validation is None:
+            texts, held_out = split_tail(texts, recipe.validation_share)
+        else:
+            held_out = read_texts([recipe.validation])
+        if tokenizer_json is not None:
+            tokenizer = Tokenizer.from_str(tokenizer_json)
+        elif source := recipe.tokenizer or recipe.teacher:
+            tokenizer = read_tokenizer(source)
+        else:
+            tokenizer = train_tokenizer(texts, recipe.vocabulary)
+        nbytes = sum(len(text.encode()) for text in held_out)
+        return cls(tokenizer, pack(tokenizer, texts), pack(tokenizer, held_out), nbytes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the training tokens: a resumed run must see the same ones."""
+        return hashlib.sha256(self.tokens.numpy().tobytes()).hexdigest()
+
+
+def describe(path: str) -> dict[str, str | int]:
+    """Name, size and fingerprint of a text file, without the place where it lies."""
+    content = Path(path).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return {"name": Path(path).name, "bytes": len(content), "sha256": digest}

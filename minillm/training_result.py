@@ -1,0 +1,97 @@
+"""What a finished run leaves: the model in 16 bits, the record, the card."""
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from minillm.checkpoint import load, save, write_whole
+from minillm.evaluation import evaluate
+from minillm.model_card import model_card
+from minillm.tokens import END_OF_TEXT
+from minillm.trainer import Trainer
+from minillm.training_data import TrainingData, describe
+from minillm.transformer import Transformer
+
+__all__ = ["storage_dtype", "write_result"]
+
+
+def storage_dtype(model: Transformer) -> torch.dtype:
+    """float16, whose 10 bits of mantissa round 8 times finer than bfloat16's 7, where all fits."""
+    largest = max(weight.abs().max().item() for weight in model.parameters())
+    return torch.float16 if largest < torch.finfo(torch.float16).max else torch.bfloat16
+
+
+def write_result(out: Path, trainer: Trainer, data: TrainingData) -> None:
+    """Write the folder, read it again, and record what the model that was read can do.
+
+    Raises:
+        ValueError: it cannot be written; the checkpoint is still there.
+    """
+    dtype = storage_dtype(trainer.model)
+    try:
+        save(out, trainer.model, data.tokenizer, dtype)
+        _name_end_of_text(out / "config.json", data.tokenizer.token_to_id(END_OF_TEXT))
+        model, _ = load(out, trainer.model.device)
+        record = _record(model, trainer, data) | {"stored": str(dtype).removeprefix("torch.")}
+        text, card = json.dumps(record, indent=1) + "\n", model_card(out.resolve().name, record)
+        write_whole(out / "training.json", lambda f: f.write_text(text, encoding="utf-8"))
+        write_whole(out / "README.md", lambda f: f.write_text(card, encoding="utf-8"))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"cannot write the model to {out}: {error}; --resume writes it from the checkpoint"
+        ) from error
+    print(
+        f"{out}: held-out loss {record['val_loss']:.3f} nats a token, "
+        f"{record['val_bits_per_byte']:.3f} bits a byte"
+    )
+
+
+def _record(model: Transformer, trainer: Trainer, data: TrainingData) -> dict[str, Any]:
+    recipe, held_out = trainer.recipe, evaluate(model, data.validation)
+    names = {
+        name: Path(value).name
+        for name, value in asdict(recipe).items()
+        if name in ("validation", "tokenizer", "teacher") and value is not None
+    }
+    texts = [describe(path) for path in recipe.texts]
+    return {
+        "step": trainer.step,
+        "tokens": trainer.step * trainer.tokens_per_step,
+        "unique_tokens": len(data.tokens),
+        "seconds": round(trainer.seconds, 1),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "vocabulary": model.config.vocab_size,
+        "val_loss": held_out.loss,
+        "val_bits_per_byte": held_out.bits_per_byte(data.validation_bytes),
+        "train_loss": evaluate(model, data.tokens[: len(data.validation)]).loss,
+        "gate_zeros": [round(share, 4) for share in held_out.gate_zeros],
+        "texts": texts,
+        "recipe": asdict(recipe) | names | {"texts": [text["name"] for text in texts]},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("minillm", "torch", "tokenizers")},
+        },
+        "device": trainer.model.device.type,
+        "threads": torch.get_num_threads(),
+        "curve": trainer.curve,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _name_end_of_text(path: Path, token: int | None) -> None:
+    """Tell transformers' `generate` where texts start and stop."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps(config | {"bos_token_id": token, "eos_token_id": token}, indent=1) + "\n"
+    write_whole(path, lambda f: f.write_text(text, encoding="utf-8"))

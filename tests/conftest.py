@@ -1,0 +1,38 @@
+"""One thread per worker, no network, and jaxtyping signatures checked at run time."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of child processes
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+torch.set_num_threads(1)
+pytest.register_assert_rewrite("oracles")
+install_import_hook("minillm", "typecheck.typecheck")
+
+import oracles  # noqa: E402
+
+import minillm  # noqa: E402
+
+
+@pytest.fixture
+def tiny_config() -> Callable[..., minillm.ModelConfig]:
+    """`tiny_config(**sizes)`: a configuration of a few numbers."""
+    return partial(oracles.tiny_config, minillm)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., minillm.Transformer]:
+    """`tiny(seed=0, dtype=torch.float64, **sizes)`: a random model."""
+    return partial(oracles.tiny, minillm)
+
+
+@pytest.fixture(scope="session")
+def draft() -> minillm.Transformer:
+    """The smaller shipped model, in float64."""
+    return minillm.load("stories-draft", dtype=torch.float64)[0]

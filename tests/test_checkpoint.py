@@ -1,0 +1,347 @@
+"""Checkpoints: the same numbers as transformers from the same folder, and clear refusals."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import minillm
+from minillm import Transformer
+from minillm.checkpoint import folder, save, write_whole
+from minillm.heldout import openings
+
+TOKENIZER = folder("stories") / "tokenizer.json"
+FAMILY: list[tuple[str, dict[str, Any]]] = [
+    ("LlamaConfig", {"hidden_act": "relu", "tie_word_embeddings": True}),
+    ("LlamaConfig", {"hidden_act": "silu", "num_key_value_heads": 4}),
+    ("LlamaConfig", {"hidden_act": "gelu", "head_dim": 12, "num_key_value_heads": 1}),
+    ("MistralConfig", {"sliding_window": None}),
+    ("MistralConfig", {"sliding_window": None, "head_dim": 16, "tie_word_embeddings": True}),
+    ("Qwen2Config", {}),
+    ("Qwen2Config", {"tie_word_embeddings": True}),
+    ("Qwen3Config", {"head_dim": 16}),
+    ("Qwen3Config", {"head_dim": 12, "tie_word_embeddings": True, "hidden_act": "gelu"}),
+]
+family = pytest.mark.parametrize(("kind", "changes"), FAMILY, ids=str)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_progress_bars() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def theirs(kind: str, path: Path, **changes: Any) -> Any:
+    """A tiny random model of transformers, in float32, saved in `path`."""
+    import transformers
+
+    fields = {
+        "vocab_size": 97,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        "tie_word_embeddings": False,
+    }
+    config = getattr(transformers, kind)(**(fields | changes))
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.4, generator=generator)
+    model.save_pretrained(path)
+    shutil.copy(TOKENIZER, path)
+    return model
+
+
+def logits_of(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(tokens).logits
+
+
+# Parity
+
+
+@pytest.mark.parametrize("name", minillm.shipped())
+def test_shipped_folders_in_transformers(name: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = minillm.load(name)
+    twin = AutoModelForCausalLM.from_pretrained(folder(name), dtype=torch.float32).eval()
+    prompts = openings(tokenizer)
+    long = [token for prompt in prompts[60:100] for token in prompt]
+    assert len(long) > 512
+    for row in (prompts[0], prompts[40], long[:512]):
+        tokens = torch.tensor([row])
+        assert (model(tokens) - logits_of(twin, tokens)).abs().max() < 1e-4
+    text = "One day, Ana saw a zebra.\nIt said: hello!"
+    their_tokens = AutoTokenizer.from_pretrained(folder(name)).encode(text)
+    assert tokenizer.encode(text).ids == their_tokens
+
+
+@family
+def test_random_models_of_the_family(kind: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    twin = theirs(kind, tmp_path, **changes)
+    model, _ = minillm.load(tmp_path)
+    tokens = oracles.tokens_of(0, 3, 64, vocabulary=97)
+    assert (model(tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
+
+
+@family
+def test_cached_decoding_equals_generate(
+    kind: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    twin = theirs(kind, tmp_path, **changes).double()
+    model, _ = minillm.load(tmp_path, dtype=torch.float64)
+    prompt = oracles.tokens_of(1, 4, 12, vocabulary=97)
+    out = twin.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_new_tokens=30,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    ours = minillm.collect(minillm.decode_cached(model, prompt.tolist(), max_new_tokens=30))
+    assert ours == out[:, 12:].tolist()
+    assert len({token for row in ours for token in row}) > 5  # not one token for ever
+
+
+@pytest.mark.parametrize("kind", ["LlamaConfig", "Qwen3Config"])
+@pytest.mark.parametrize("spelling", ["rope_theta", "rope_parameters", "default"])
+def test_spellings_of_rope(kind: str, spelling: str, tmp_path: Path) -> None:
+    theta = 10_000.0 if spelling == "default" else 300.0
+    twin = theirs(kind, tmp_path, rope_parameters={"rope_type": "default", "rope_theta": theta})
+    fields = json.loads((tmp_path / "config.json").read_text())
+    if spelling != "rope_parameters":
+        del fields["rope_parameters"]
+    if spelling == "rope_theta":
+        fields |= {"rope_theta": theta, "rope_scaling": None}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    tokens = oracles.tokens_of(0, 1, 64, vocabulary=97)
+    assert (minillm.load(tmp_path)[0](tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
+
+
+@family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_saved_loads_in_both(
+    kind: str, changes: dict[str, Any], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    theirs(kind, tmp_path / "a", **changes)
+    model, tokenizer = minillm.load(tmp_path / "a")
+    save(tmp_path / "b", model, tokenizer, dtype)
+    again, same_tokenizer = minillm.load(tmp_path / "b")
+    assert again.config == model.config
+    assert same_tokenizer.to_str() == tokenizer.to_str()
+    assert again.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor.to(dtype).float())
+    twin = AutoModelForCausalLM.from_pretrained(tmp_path / "b", dtype=torch.float32).eval()
+    assert twin.config.model_type == model.config.model_type
+    assert getattr(twin.config, "sliding_window", None) is None
+    tokens = oracles.tokens_of(0, 2, 64, vocabulary=97)
+    assert (again(tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_shards_are_read(tmp_path: Path) -> None:
+    twin = theirs("LlamaConfig", tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "model.safetensors").unlink()
+    twin.save_pretrained(tmp_path / "b", max_shard_size="20KB")
+    assert len(list((tmp_path / "b").glob("*.safetensors"))) > 2
+    tokens = oracles.tokens_of(0, 1, 20, vocabulary=97)
+    whole, shards = (minillm.load(tmp_path / name)[0] for name in "ab")
+    assert torch.equal(whole(tokens), shards(tokens))
+    next((tmp_path / "b").glob("*-00002-of-*.safetensors")).unlink()
+    with pytest.raises(FileNotFoundError, match="00002-of"):
+        minillm.load(tmp_path / "b")
+
+
+# Loading
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_load_gives_a_model_for_inference_in_the_wanted_dtype(dtype: torch.dtype) -> None:
+    model, _ = minillm.load("stories-draft", dtype=dtype)
+    assert {x.dtype for x in [*model.parameters(), *model.buffers()]} == {dtype}
+    assert {x.device.type for x in [*model.parameters(), *model.buffers()]} == {"cpu"}
+    assert not model.training
+    assert not any(x.requires_grad for x in model.parameters())
+    assert model.head.weight is model.embed.weight
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A shipped checkpoint to spoil."""
+    return Path(shutil.copytree(folder("stories-draft"), tmp_path / "copy"))
+
+
+def test_a_tied_head_that_is_stored_is_ignored(copy: Path) -> None:
+    respell(copy, lambda tensors: {**tensors, "lm_head.weight": torch.zeros(2048, 192)})
+    tokens = oracles.tokens_of(0, 1, 5)
+    assert torch.equal(minillm.load(copy)[0](tokens), minillm.load("stories-draft")[0](tokens))
+
+
+@pytest.mark.parametrize("name", ["storeis", "", "/nonexistent", "tests"])
+def test_an_unknown_model_lists_the_known(name: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        minillm.load(name)
+    assert all(known in str(caught.value) for known in ("stories", "stories-draft", repr(name)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x", "", "privateuseone"])
+def test_an_unknown_device_is_named(device: str) -> None:
+    with pytest.raises(ValueError, match=f"device '{device}'"):
+        minillm.load("stories-draft", device=device)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        minillm.load(copy)
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 500, 100_000, -1])
+def test_truncated_weights(copy: Path, size: int) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"model\.safetensors is corrupted or truncated"):
+        minillm.load(copy)
+
+
+@pytest.mark.parametrize("at", [0, 7, 8, 20])
+def test_corrupted_weights(copy: Path, at: int) -> None:
+    path = copy / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        minillm.load(copy)
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def respell(path: Path, change: Callable[[Tensors], Tensors]) -> None:
+    save_file(change(load_file(path / "model.safetensors")), path / "model.safetensors")
+
+
+LAYER = "model.layers.1."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight",
+        "model.norm.weight",
+        LAYER + "self_attn.k_proj.weight",
+        LAYER + "mlp.gate_proj.weight",
+        LAYER + "input_layernorm.weight",
+    ],
+)
+class TestTensors:
+    def test_a_missing_tensor_is_named(self, copy: Path, name: str) -> None:
+        respell(copy, lambda tensors: {k: v for k, v in tensors.items() if k != name})
+        with pytest.raises(ValueError, match=f"lacks tensors: {name}"):
+            minillm.load(copy)
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_a_tensor_of_another_shape_is_named(
+        self, copy: Path, name: str, axis: int, more: int
+    ) -> None:
+        def reshape(tensors: Tensors) -> Tensors:
+            shape = list(tensors[name].shape)
+            if axis < len(shape):
+                shape[axis] += more
+            else:
+                shape.append(1)
+            return {**tensors, name: torch.zeros(shape)}
+
+        respell(copy, reshape)
+        with pytest.raises(ValueError, match=r"config\.json"):
+            minillm.load(copy)
+
+    def test_a_scalar_is_refused(self, copy: Path, name: str) -> None:
+        respell(copy, lambda tensors: {**tensors, name: torch.tensor(1.0)})
+        with pytest.raises(ValueError, match=r"config\.json"):
+            minillm.load(copy)
+
+
+@pytest.mark.parametrize(
+    "name", [LAYER + "self_attn.q_proj.bias", "model.layers.2.mlp.up_proj.weight", "extra"]
+)
+def test_an_extra_tensor_is_named(copy: Path, name: str) -> None:
+    respell(copy, lambda tensors: {**tensors, name: torch.zeros(3)})
+    with pytest.raises(ValueError, match=f"has unexpected tensors: {name}"):
+        minillm.load(copy)
+
+
+def test_an_unsupported_config_is_named(copy: Path) -> None:
+    fields = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(fields | {"attention_bias": True}))
+    with pytest.raises(ValueError, match="attention_bias"):
+        minillm.load(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff\xfe", b'{"model": 3}'])
+def test_an_unreadable_tokenizer(copy: Path, content: bytes) -> None:
+    (copy / "tokenizer.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer"):
+        minillm.load(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"weight_map": 3}', b"\xff"])
+def test_an_unreadable_index(copy: Path, content: bytes) -> None:
+    (copy / "model.safetensors.index.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json"):
+        minillm.load(copy)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, before: str | None) -> None:
+    path = tmp_path / "file"
+    if before is not None:
+        path.write_text(before)
+
+    def fail(beside: Path) -> None:
+        beside.write_text("ha")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, fail)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == (
+        {} if before is None else {"file": before}
+    )
+    write_whole(path, lambda beside: beside.write_text("whole"))
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"file": "whole"}
+
+
+def test_saving_leaves_the_model_as_it_was(draft: Transformer, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in draft.state_dict().items()}
+    save(tmp_path, draft, minillm.load("stories-draft")[1], torch.float16)
+    assert draft.dtype == torch.float64
+    assert all(torch.equal(tensor, before[name]) for name, tensor in draft.state_dict().items())

@@ -1,0 +1,388 @@
+"""Checks: what they accept, what they say of typical mistakes, and that they never raise."""
+
+import builtins
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from minillm.kv_cache import kv_bytes
+from minillm.transformer import Transformer
+from widgets import decoding_exercises, kv_cache_exercises
+from widgets.common import attempt
+from widgets.common.exercises import Verdict, check, exercise, hint, judge, right, run, wrong
+from widgets.common.solutions import solutions, try_solutions
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@exercise("toy.1", hints=["Think of <b>two</b>.", "Twice."])
+def _double(answer: Any) -> Verdict:
+    got = run(answer, 21)
+    return right("Yes.") if got == 42 else wrong(f"f(21): expected 42, got {got}.", "Twice.")
+
+
+@exercise("toy.2")
+def _number(answer: Any) -> Verdict:
+    return right("Yes.") if abs(answer - 1) < 0.1 else wrong("No.")
+
+
+# the mechanism
+
+
+def test_right_wrong_and_the_readers_own_function() -> None:
+    calls = []
+
+    def mine(x: int) -> int:
+        calls.append(x)
+        return 2 * x
+
+    assert judge("toy.1", mine).grade == "right"
+    assert calls == [21]
+    assert judge("toy.1", lambda x: x) == wrong("f(21): expected 42, got 21.", "Twice.")
+
+
+def _empty() -> list[Any]:
+    def dots(x: int) -> int: ...  # type: ignore[empty-body]
+
+    def documented(x: int) -> int:  # type: ignore[empty-body]
+        """To be written."""
+
+    def passes(x: int) -> None:
+        pass
+
+    def returns(x: int) -> Any:
+        return ...
+
+    def raises(x: int) -> int:
+        raise NotImplementedError
+
+    class Part:
+        def __init__(self) -> None:
+            pass
+
+        def append(self) -> None: ...
+
+    return [None, ..., NotImplemented, (1, ...), dots, documented, passes, returns, raises, Part]
+
+
+@pytest.mark.parametrize("answer", _empty(), ids=str)
+def test_nothing_written_yet_is_neutral(answer: Any) -> None:
+    verdict = judge("toy.1", answer)
+    assert (verdict.grade, verdict.says) == ("open", "not answered yet")
+
+
+def test_a_constant_is_an_answer() -> None:
+    assert judge("toy.1", lambda x: 42).grade == "right"
+    assert judge("toy.2", 0).grade == "wrong"
+
+
+def test_an_exception_is_told_with_the_readers_line() -> None:
+    def mine(x: int) -> int:
+        numbers = [x]
+        return builtins.sum(numbers) + numbers[1]
+
+    verdict = judge("toy.1", mine)
+    assert verdict.grade == "wrong"
+    assert verdict.says.startswith("Your code raised IndexError: list index out of range in line ")
+    assert verdict.says.endswith(": return builtins.sum(numbers) + numbers[1].")
+
+
+def test_an_exception_deep_in_a_library_names_the_readers_line_too() -> None:
+    def mine(x: int) -> Any:
+        return json.loads("{" * x)
+
+    says = judge("toy.1", mine).says
+    assert 'return json.loads("{" * x)' in says
+    assert "\n" not in says
+
+
+def test_a_wrong_signature_is_told() -> None:
+    assert "TypeError" in judge("toy.1", lambda: 42).says
+
+
+def test_a_function_is_asked_for() -> None:
+    assert judge("toy.1", 42).says == "A function is asked for, this is of type int."
+
+
+def test_what_cannot_be_compared_is_wrong_not_a_traceback() -> None:
+    assert "not of the kind" in judge("toy.2", "one").says
+
+
+def test_an_endless_loop_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LIMIT", 0.1)
+
+    def mine(x: int) -> int:
+        while True:
+            with contextlib.suppress(Exception):
+                x += 1
+
+    start = time.perf_counter()
+    verdict = judge("toy.1", mine)
+    assert "still running after 0.1 seconds" in verdict.says
+    assert time.perf_counter() - start < 2
+
+
+def test_an_unknown_exercise_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no exercise 'toy\.9'.*toy\.1, toy\.2"):
+        check("toy.9", 1)
+
+
+def test_the_card_says_it_and_folds_the_hints() -> None:
+    card = check("toy.1", lambda x: "<script>")
+    assert card.summary() == "Exercise toy.1: f(21): expected 42, got <script>. Twice."
+    assert "<script>" not in card.html + card.picture()
+    assert "&lt;b&gt;two&lt;/b&gt;" in card.html
+    assert card.html.count("<details>") == 2
+    assert "<details>" not in check("toy.1", lambda x: 2 * x).html
+    assert hint("toy.1").html.count("<details>") == 2
+    assert "Twice" not in hint("toy.1").summary()
+    assert check("toy.1", ...).summary() == "Exercise toy.1: not answered yet"
+
+
+# solutions
+
+
+def _cell(kind: str, source: str, *tags: str) -> dict[str, Any]:
+    return {"cell_type": kind, "source": source, "metadata": {"tags": list(tags)}}
+
+
+FOLDED = "<details><summary>Solution</summary>\n\n```python\n{}\n```\n\n</details>"
+DOUBLE = _cell(
+    "markdown", FOLDED.format("def double(x):\n    return int(math.ldexp(x, 1)) + zero"), "solution"
+)
+
+
+def test_solutions_are_found_and_tried() -> None:
+    notebook = {
+        "cells": [
+            _cell("code", "import math\nboom()"),
+            _cell("code", "zero = 0", "setup"),
+            _cell("code", 'double = ...\ncheck("toy.1", double)'),
+            DOUBLE,
+        ]
+    }
+    (found,) = solutions(notebook)
+    assert (found.key, found.answer) == ("toy.1", "double")
+    assert try_solutions(notebook) == {"toy.1": right("Yes.")}
+
+
+def test_exercises_and_solutions_come_in_pairs() -> None:
+    asked = _cell("code", 'check("toy.1", double)')
+    with pytest.raises(ValueError, match=r"toy\.1 has no solution"):
+        solutions({"cells": [asked]})
+    with pytest.raises(ValueError, match=r"toy\.1 has no solution"):
+        solutions({"cells": [asked, asked, DOUBLE]})
+    with pytest.raises(ValueError, match="has no check above"):
+        solutions({"cells": [DOUBLE]})
+    with pytest.raises(ValueError, match="no folded python code"):
+        solutions({"cells": [asked, _cell("markdown", "Two.", "solution")]})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_solution_is_right(path: Path) -> None:
+    verdicts = try_solutions(json.loads(path.read_text(encoding="utf-8")))
+    assert {key: v for key, v in verdicts.items() if v.grade != "right"} == {}
+
+
+# lesson 01
+
+
+def test_rows_without_a_cache() -> None:
+    p, n = decoding_exercises.PROMPT, decoding_exercises.NEW
+    verdict = judge("01.1", n * p + n * (n - 1) // 2)
+    assert verdict.grade == "right"
+    assert "counts 1,512" in verdict.says
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (384, "but not the tokens already written"),
+        (1128, "sees the prompt as well"),
+        (1560, "last token is written"),
+        (2688, "early passes"),
+        (55, "with a cache"),
+        (56, "one row a token"),
+        (7, "2 + 3 + 4"),
+    ],
+)
+def test_rows_without_a_cache_mistaken(answer: int, helps: str) -> None:
+    verdict = judge("01.1", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+def _top_p(given: Tensor, p: float) -> Tensor:
+    values, order = given.sort(descending=True)
+    values[values.cumsum(0) - values >= p] = 0
+    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+
+
+def _drops_the_crossing_token(given: Tensor, p: float) -> Tensor:
+    values, order = given.sort(descending=True)
+    values[values.cumsum(0) > p] = 0
+    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+
+
+def _keeps_one_too_many(given: Tensor, p: float) -> Tensor:
+    values, order = given.sort(descending=True)
+    values[values.cumsum(0) - values > p] = 0
+    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+
+
+def _forgets_to_divide(given: Tensor, p: float) -> Tensor:
+    return given * (_top_p(given, p) > 0)
+
+
+def _keeps_the_sorted_order(given: Tensor, p: float) -> Tensor:
+    return _top_p(given, p).sort(descending=True).values
+
+
+def _cuts_by_value(given: Tensor, p: float) -> Tensor:
+    return torch.where(given >= p, given, 0.0) / 1
+
+
+def _shortens(given: Tensor, p: float) -> Tensor:
+    kept = _top_p(given, p)
+    return kept[kept > 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (_drops_the_crossing_token, "the one that makes the sum cross p stays"),
+        (_keeps_one_too_many, "no further token is needed"),
+        (_forgets_to_divide, "divide by the sum"),
+        (_keeps_the_sorted_order, "put them back"),
+        (_cuts_by_value, "Nothing is left"),
+        (_shortens, "keep their place"),
+        (lambda given, p: _top_p(given, p).tolist(), "Is there a return?"),
+        (lambda given, p: given, "Add up from the most probable"),
+    ],
+)
+def test_top_p_mistaken(answer: Callable[[Tensor, float], Any], helps: str) -> None:
+    verdict = judge("01.2", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+def test_top_p() -> None:
+    assert judge("01.2", _top_p).grade == "right"
+    said = judge("01.2", _drops_the_crossing_token).says
+    assert said == (
+        "top_p([0.125, 0.5, 0.25, 0.125], 0.6): expected [0, 0.667, 0.333, 0], got [0, 1, 0, 0]."
+    )
+
+
+def _temperature_of(bits: float) -> float:
+    low, high = 0.1, 10.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if decoding_exercises.entropy_bits(middle) < bits else (low, middle)
+        )
+    return low
+
+
+def test_the_temperature_of_an_entropy() -> None:
+    bits = decoding_exercises.BITS
+    assert judge("01.3", _temperature_of(bits)).grade == "right"
+    assert "divide nats" in judge("01.3", _temperature_of(bits / math.log(2))).look
+    assert "lower temperature" in judge("01.3", 5.0).look
+    assert "higher temperature" in judge("01.3", 0.5).look
+    for senseless in (0, -1, math.nan, math.inf):
+        assert judge("01.3", senseless).grade == "wrong"
+
+
+# lesson 02
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (524288, "share one key and value"),
+        (65536, "both key and value"),
+        (262144, "4 bytes"),
+        (32768, "A quarter"),
+        (4096, "one layer"),
+        (1048576, "32 bits and every query head"),
+        (1, "Multiply"),
+    ],
+)
+def test_bytes_a_token(answer: int, helps: str) -> None:
+    assert judge("02.1", 131072).grade == "right"
+    verdict = judge("02.1", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+def _mask(new: int, cached: int) -> Tensor:
+    return torch.ones(new, cached + new, dtype=torch.bool).tril(cached)
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(), "top left"),
+        (lambda n, c: ~_mask(n, c), "upside down"),
+        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool), "come after it"),
+        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c - 1), "sees itself"),
+        (lambda n, c: torch.ones(n, n, dtype=torch.bool).tril(), "One row for each new token"),
+        (lambda n, c: _mask(n, c).float(), "dtype=torch.bool"),
+        (lambda n, c: _mask(n, c).tolist(), "Is there a return?"),
+        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c + 1), "come after it"),
+        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c - 2), "comes before"),
+    ],
+)
+def test_a_mask_mistaken(answer: Callable[[int, int], Any], helps: str) -> None:
+    verdict = judge("02.2", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+def test_a_mask() -> None:
+    assert judge("02.2", _mask).grade == "right"
+    top_left = judge("02.2", lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril())
+    assert top_left.says == (
+        "causal_mask(new=2, cached=3), row 0: expected keys 0, 1, 2, 3, got keys 0."
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade"), [(60570, "right"), (60_000, "right"), (74_073, "right"), (8192, "wrong")]
+)
+def test_tokens_on_a_card(answer: float, grade: str) -> None:
+    assert judge("02.3", answer).grade == grade
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (183_105, "no room for the weights"),
+        (121_838, "2 bytes a parameter"),
+        (15_142, "kv heads"),
+        (121_141, "bytes"),
+        (30_285, "16 bits"),
+        (200_000, "minus the weights"),
+        (-1, "Do the weights fit?"),
+    ],
+)
+def test_tokens_on_a_card_mistaken(answer: float, helps: str) -> None:
+    verdict = judge("02.3", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+def test_the_parameters_of_llama_3_8b_are_those_of_its_shape() -> None:
+    with torch.device("meta"):
+        model = Transformer(kv_cache_exercises.LLAMA_3_8B)
+    assert sum(p.numel() for p in model.parameters()) == kv_cache_exercises.PARAMETERS
+    assert kv_bytes(kv_cache_exercises.LLAMA_3_8B, 1, torch.float16) == 131072

@@ -1,0 +1,323 @@
+"""`minillm lab`: the learner's copy, the command line of JupyterLab, and its kernel."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+
+from minillm import lab
+from minillm.cli import main
+
+
+def write(path: Path, *sources: str, output: str = "42") -> None:
+    """An executed notebook with one code cell for each source, under a heading."""
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "markdown", "id": "head", "metadata": {}, "source": ["# A lesson"]}
+    ]
+    for index, source in enumerate(sources):
+        cells.append(
+            {
+                "cell_type": "code",
+                "id": f"cell{index}",
+                "metadata": {"tags": ["nbval-ignore-output"]},
+                "execution_count": index + 1,
+                "outputs": [{"output_type": "stream", "name": "stdout", "text": [output]}],
+                "source": source.splitlines(keepends=True),
+            }
+        )
+    metadata = {
+        "kernelspec": {"name": "elsewhere", "display_name": "E", "language": "python"},
+        "widgets": {"state": {}},
+        "language_info": {"name": "python"},
+    }
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def code(path: Path) -> list[str]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
+
+@pytest.fixture
+def originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    write(folder / "01_decoding.ipynb", "print(40 + 2)")
+    write(folder / "02_kv_cache.ipynb", "import minillm", "print(6 * 7)")
+    monkeypatch.setattr(lab, "lessons_folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """The command lines and environments with which JupyterLab would have been started."""
+    calls: list[tuple[list[str], dict[str, str]]] = []
+
+    def become(path: str, line: list[str], env: dict[str, str]) -> NoReturn:
+        calls.append((line, env))
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execve", become)
+    return calls
+
+
+def start(*argv: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["lab", *argv])
+
+
+# --- the learner's copy ---
+
+
+def test_copies_have_the_sources_but_no_outputs(originals: Path, folder: Path):
+    assert lab.hand_out(lab.lessons(), folder) == []
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+    copy = json.loads((folder / "02_kv_cache.ipynb").read_text(encoding="utf-8"))
+    assert code(folder / "02_kv_cache.ipynb") == ["import minillm", "print(6 * 7)"]
+    for cell in copy["cells"][1:]:
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+        assert cell["metadata"] == {"tags": ["nbval-ignore-output"]}
+    assert copy["cells"][0]["source"] == ["# A lesson"]
+    assert "outputs" not in copy["cells"][0]
+    assert copy["metadata"]["kernelspec"]["name"] == "python3"
+    assert "widgets" not in copy["metadata"]
+    assert "42" in (originals / "02_kv_cache.ipynb").read_text(encoding="utf-8")  # untouched
+
+
+def test_a_lesson_that_was_run_but_not_changed_keeps_its_outputs(originals: Path, folder: Path):
+    lab.hand_out(lab.lessons(), folder)
+    copy = folder / "01_decoding.ipynb"
+    write(copy, "print(40 + 2)", output="my output")
+    assert lab.hand_out(lab.lessons(), folder) == []
+    assert "my output" in copy.read_text(encoding="utf-8")
+
+
+def test_an_unchanged_lesson_is_replaced_by_its_new_version(originals: Path, folder: Path):
+    lab.hand_out(lab.lessons(), folder)
+    write(folder / "01_decoding.ipynb", "print(40 + 2)", output="my output")
+    write(originals / "01_decoding.ipynb", "print('new')")
+    [message] = lab.hand_out(lab.lessons(), folder)
+    assert message == "01_decoding.ipynb is new in this version of the course"
+    assert code(folder / "01_decoding.ipynb") == ["print('new')"]
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+
+
+def test_a_changed_lesson_is_kept_and_its_new_version_put_beside_it(originals: Path, folder: Path):
+    lab.hand_out(lab.lessons(), folder)
+    mine = folder / "01_decoding.ipynb"
+    write(mine, "print('mine')")
+    before = mine.read_bytes()
+    assert lab.hand_out(lab.lessons(), folder) == []  # no new version, nothing to say
+    write(originals / "01_decoding.ipynb", "print('new')")
+    [message] = lab.hand_out(lab.lessons(), folder)
+    assert "you changed yours: it is kept, see 01_decoding.new1.ipynb" in message
+    assert mine.read_bytes() == before
+    assert code(folder / "01_decoding.new1.ipynb") == ["print('new')"]
+    assert lab.hand_out(lab.lessons(), folder) == []  # said once
+
+    write(originals / "01_decoding.ipynb", "print('newer')")  # the one beside it was not changed
+    lab.hand_out(lab.lessons(), folder)
+    assert code(folder / "01_decoding.new1.ipynb") == ["print('newer')"]
+    write(folder / "01_decoding.new1.ipynb", "print('mine too')")
+    write(originals / "01_decoding.ipynb", "print('newest')")
+    lab.hand_out(lab.lessons(), folder)
+    assert code(folder / "01_decoding.new1.ipynb") == ["print('mine too')"]
+    assert code(folder / "01_decoding.new2.ipynb") == ["print('newest')"]
+    assert mine.read_bytes() == before
+
+
+def test_a_removed_lesson_comes_back_but_a_removed_new_version_does_not(
+    originals: Path, folder: Path
+):
+    lab.hand_out(lab.lessons(), folder)
+    write(folder / "01_decoding.ipynb", "print('mine')")
+    write(originals / "01_decoding.ipynb", "print('new')")
+    lab.hand_out(lab.lessons(), folder)
+    (folder / "01_decoding.new1.ipynb").unlink()
+    (folder / "02_kv_cache.ipynb").unlink()
+    lab.hand_out(lab.lessons(), folder)
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+
+
+@pytest.mark.parametrize("memory", ["", "not json", None])
+def test_without_its_memory_it_takes_every_difference_for_the_learners(
+    memory: str | None, originals: Path, folder: Path
+):
+    lab.hand_out(lab.lessons(), folder)
+    write(folder / "01_decoding.ipynb", "print('mine')")
+    remembered = folder / ".minillm" / "handed_out.json"
+    remembered.unlink() if memory is None else remembered.write_text(memory, encoding="utf-8")
+    lab.hand_out(lab.lessons(), folder)
+    assert code(folder / "01_decoding.ipynb") == ["print('mine')"]
+    assert names(folder) == ["01_decoding.ipynb", "01_decoding.new1.ipynb", "02_kv_cache.ipynb"]
+
+
+@pytest.mark.parametrize("mine", [b"", b"{", b"[]", b"\xff\xfe", b'{"cells": [1]}'])
+def test_a_broken_notebook_is_the_learners(mine: bytes, originals: Path, folder: Path):
+    lab.hand_out(lab.lessons(), folder)
+    (folder / "01_decoding.ipynb").write_bytes(mine)
+    write(originals / "01_decoding.ipynb", "print('new')")
+    lab.hand_out(lab.lessons(), folder)
+    assert (folder / "01_decoding.ipynb").read_bytes() == mine
+
+
+# --- the command ---
+
+
+@pytest.mark.parametrize("name", ["02", "kv_cache", "02_kv_cache", "02_kv_cache.ipynb"])
+def test_a_lesson_is_found_by_number_name_or_both(name: str, originals: Path):
+    assert lab.find(name) == originals / "02_kv_cache.ipynb"
+
+
+def test_the_first_lesson_is_the_default(originals: Path):
+    assert lab.find(None) == originals / "01_decoding.ipynb"
+
+
+def test_the_command_line_of_jupyterlab():
+    assert lab.command(Path("/home/me/lessons"), "02_kv_cache.ipynb", ["--no-browser"]) == [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.root_dir=/home/me/lessons",
+        "--LabApp.default_url=/lab/tree/02_kv_cache.ipynb",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+        "--no-browser",
+    ]
+
+
+@pytest.mark.usefixtures("originals")
+def test_jupyters_options_are_passed_on(
+    folder: Path, started: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+    options = ["--no-browser", "--ip=0.0.0.0", "--port", "8888"]
+    start("kv_cache", "--folder", str(folder), *options)
+    start(*options, "--folder", str(folder))
+    (first, environment), (second, _) = started
+    assert first == lab.command(folder, "02_kv_cache.ipynb", options)
+    assert second == lab.command(folder, "01_decoding.ipynb", options)
+    assert environment["JUPYTER_PATH"].split(os.pathsep)[1] == str(folder / ".minillm")
+
+
+@pytest.mark.usefixtures("originals")
+def test_root_is_allowed_and_told(
+    folder: Path,
+    started: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
+    start("--folder", str(folder))
+    assert started[0][0][-1] == "--allow-root"
+    assert "--allow-root" in capsys.readouterr().err
+    start("--folder", str(folder), "--allow-root")
+    assert started[1][0].count("--allow-root") == 1
+
+
+def test_the_originals_are_opened_where_they_are(
+    originals: Path, folder: Path, started: list[tuple[list[str], dict[str, str]]]
+):
+    start("--originals", "--folder", str(folder))
+    assert f"--ServerApp.root_dir={originals}" in started[0][0]
+    assert names(folder) == []
+
+
+@pytest.mark.usefixtures("originals")
+def test_kernel_python3_is_this_environments_whatever_the_user_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def argv() -> list[str]:
+        return KernelSpecManager().get_kernel_spec("python3").argv
+
+    shadow = tmp_path / "data" / "kernels" / "python3"
+    shadow.mkdir(parents=True)
+    spec = {"argv": ["/opt/other/python"], "display_name": "Other", "language": "python"}
+    (shadow / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)
+    assert argv() == ["/opt/other/python"]
+
+    lab.hand_out([], folder)
+    for prefix in (sys.prefix, str(tmp_path)):  # with a kernel installed in it, and without
+        monkeypatch.setattr(sys, "prefix", prefix)
+        monkeypatch.delenv("JUPYTER_PATH", raising=False)
+        monkeypatch.setenv("JUPYTER_PATH", lab.environment(folder, os.environ)["JUPYTER_PATH"])
+        assert argv()[0] in ("python", sys.executable)  # Jupyter reads "python" as its own
+        assert argv()[1:] == ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+@pytest.mark.usefixtures("originals")
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["bogus"], "no lesson 'bogus': there are 01_decoding, 02_kv_cache"),
+        (["--folder"], "expected one argument"),
+        (["--folder", "NOTEBOOKS"], "holds the committed lessons"),
+        (["--folder", "FILE/lessons"], "Not a directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    argv: list[str],
+    complaint: str,
+    tmp_path: Path,
+    started: list[tuple[list[str], dict[str, str]]],
+    capsys: pytest.CaptureFixture[str],
+):
+    (tmp_path / "file").touch()
+    places = {"NOTEBOOKS": "notebooks", "FILE/lessons": "file/lessons"}
+    main_argv = [str(tmp_path / places[word]) if word in places else word for word in argv]
+    assert main(["lab", *main_argv]) == 2
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert not started
+
+
+@pytest.mark.usefixtures("originals")
+def test_a_missing_jupyterlab_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(lab, "find_spec", lambda name: None)
+    assert main(["lab", "--folder", str(folder)]) == 2
+    assert "python -m pip install jupyterlab" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("originals")
+def test_a_full_disk_leaves_no_half_written_lesson(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    lab.hand_out([], folder)
+
+    def full(self: Path, text: str, encoding: str) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(["lab", "--folder", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert names(folder) == []
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_the_lessons_are_beside_or_in_the_package():
+    folder = lab.lessons_folder()
+    assert folder.name == "notebooks"
+    assert folder.parent in (Path(lab.__file__).parent, Path(lab.__file__).parent.parent)

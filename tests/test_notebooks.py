@@ -1,0 +1,302 @@
+"""The committed lessons: executed, clean, compared, and re-executed by one command."""
+
+import ast
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from nbformat import NotebookNode
+
+from minillm import cli, notebooks_command
+from minillm.lab import lessons
+from widgets.common.stable import FLOAT, Watch, digits, verbatim
+from widgets.notebooks import MEASURED, execute, flaws, main
+
+ROOT = Path(__file__).parents[1]
+LESSONS = lessons()
+READ = {path.stem: nbformat.read(path, as_version=4) for path in LESSONS}
+
+# The cells that measure, by id: no other cell's output may go uncompared.
+MEASURING = {
+    "01_decoding": ["decoding-07", "decoding-19"],
+    "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
+}
+
+# The article's claims, by the stem of the lesson that gives the verdict.
+CLAIMS = {
+    "decoding": ["S5"],
+    "kv_cache": ["K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9"],
+    "roofline": ["S2", "S3"],
+    "speculative": ["S1", "S4", "S6", "S7", "S8", "S9", "S10"],
+    "jacobi": ["J2", "J3"],
+    "lookahead": ["J1", "J4", "J5"],
+    "sparsity": ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9"],
+    "quantization": ["Q1", "Q2", "Q6", "Q7", "Q8", "Q9", "Q10"],
+    "gptq": ["Q3", "Q4", "Q5"],
+}
+CLAIM = re.compile(r"\b(?:K[1-9]|S10|S[1-9]|J[1-5]|P[1-9]|Q10|Q[1-9])\b")
+
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def code_of(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def is_measured(cell: NotebookNode) -> bool:
+    return MEASURED in cell.metadata.get("tags", [])
+
+
+def written(path: Path, *sources: str) -> Path:
+    """A notebook of these code cells; a source that starts with a clock is measured."""
+    notebook = nbformat.v4.new_notebook()
+    for index, source in enumerate(sources):
+        cell = nbformat.v4.new_code_cell(source, id=f"c{index}")
+        if source.startswith("import time"):
+            cell.metadata.tags = [MEASURED]
+        notebook.cells.append(cell)
+    nbformat.write(notebook, path)
+    return path
+
+
+# The committed files
+
+
+@each_lesson
+def test_the_committed_lesson_has_no_flaws(path: Path):
+    assert flaws(READ[path.stem]) == []
+
+
+@each_lesson
+def test_one_stem_names_the_code_the_explorer_the_lesson_and_its_test(path: Path):
+    stem = path.stem.partition("_")[2]
+    for twin in (f"minillm/{stem}.py", f"widgets/{stem}.py", f"tests/test_{stem}.py"):
+        assert (ROOT / twin).is_file(), f"{path.name} has no {twin}"
+
+
+@each_lesson
+def test_only_listed_cells_go_uncompared_and_an_assertion_follows_each(path: Path):
+    code = code_of(READ[path.stem])
+    assert [cell.id for cell in code if is_measured(cell)] == MEASURING.get(path.stem, [])
+    for cell, following in zip(code, [*code[1:], None], strict=True):
+        assert not re.search(r"#\s*(PYTEST_VALIDATE|NBVAL)", cell.source)
+        assert set(cell.metadata.get("tags", [])) <= {MEASURED}
+        if is_measured(cell):
+            assert following is not None, f"nothing follows {cell.id}"
+            assert not is_measured(following), f"{cell.id} is followed by a measured cell"
+            nodes = ast.walk(ast.parse(following.source))
+            assert any(isinstance(node, ast.Assert) for node in nodes), f"no check of {cell.id}"
+
+
+@each_lesson
+def test_a_lesson_holds_its_own_claims_and_no_others(path: Path):
+    text = "\n".join(cell.source for cell in READ[path.stem].cells if cell.cell_type == "markdown")
+    assert set(CLAIM.findall(text)) == set(CLAIMS.get(path.stem.partition("_")[2], []))
+
+
+@each_lesson
+def test_an_unexecuted_lesson_is_a_flaw(path: Path):
+    stripped = copy.deepcopy(READ[path.stem])
+    for cell in code_of(stripped):
+        cell.outputs, cell.execution_count = [], None
+    assert any("execution counts" in flaw for flaw in flaws(stripped))
+
+
+def test_nbval_sees_a_planted_wrong_digit(tmp_path: Path):
+    notebook = copy.deepcopy(READ[LESSONS[0].stem])
+    code = code_of(notebook)
+    printed = next(
+        (cell, output)
+        for cell in code
+        for output in cell.outputs
+        if not is_measured(cell)
+        and output.get("name") == "stdout"
+        and re.search(r"\d", output.text)
+    )
+    notebook.cells = notebook.cells[: notebook.cells.index(printed[0]) + 1]
+    lesson = tmp_path / "lesson.ipynb"
+    nbformat.write(notebook, lesson)
+    assert nbval(lesson) == 0
+    printed[1].text = re.sub(r"\d", lambda d: str((int(d[0]) + 1) % 10), printed[1].text, count=1)
+    nbformat.write(notebook, lesson)
+    assert nbval(lesson) == 1
+
+
+def nbval(lesson: Path) -> int:
+    """The exit code of pytest on a notebook, by this project's own configuration."""
+    options = ["-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "--numprocesses=0"]
+    command = [sys.executable, "-m", "pytest", *options, lesson]
+    return subprocess.run(command, cwd=ROOT, capture_output=True).returncode
+
+
+# The command
+
+
+@pytest.mark.slow
+@each_lesson
+def test_a_lesson_runs_clean_in_a_fresh_kernel_and_under_a_gigabyte(path: Path):
+    executed = execute(path)
+    assert executed.problems == []
+    assert executed.megabytes < 1000
+
+
+def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    clean = written(tmp_path / "clean.ipynb", "print(1)")
+    before = clean.read_bytes()
+    dirty = written(
+        tmp_path / "dirty.ipynb",
+        "import sys, torch\nfrom widgets.common.stable import digits",
+        "print(1 / 8)",
+        "print(digits(1.2350000001), digits(1.25, 2), digits(2.5))",
+        "print(int(torch.tensor([1.0, 1.0 + 1e-7], dtype=torch.float64).argmax()))",
+        "print('late', file=sys.stderr)",
+        "\n".join("pass" for _ in range(16)),
+        "object()",
+        "print(torch.__file__)",
+        "import time; print(time.time())",
+        "1 / 0",
+        "print('never')",
+    )
+    assert main([str(clean), str(dirty)]) == 1
+    assert clean.read_bytes() == before
+    said = capsys.readouterr().err
+    for problem in [
+        "cell c1: prints 0.125, which did not come through stable.digits",
+        "cell c2: prints 1.2, which is 0.0e+00 from rounding differently",
+        "cell c2: prints 1.24, which is 8.1e-11 from rounding differently",
+        "cell c3: an argmax or topk with a margin of 1.0e-07",
+        "cell c4: writes to stderr: late",
+        "cell c5: 16 lines, more than 15",
+        "cell c6: prints the address 0x",
+        "cell c7: shows the path /",
+        "cell c9: raises ZeroDivisionError: division by zero",
+        "execution counts are not 1 to 11",
+        "nothing was written",
+    ]:
+        assert problem in said
+    assert "2.50" not in said
+    assert "cell c8" not in said.rpartition("lesson")[2]
+
+
+def test_the_command_writes_outputs_and_nothing_of_the_run(tmp_path: Path):
+    lesson = written(
+        tmp_path / "lesson.ipynb",
+        "import ipywidgets\nfrom widgets.common.stable import digits, verbatim",
+        "print(digits(4.71859), 'MB', verbatim('of 24.576 GB'), 'error below 1e-10: yes')",
+        "ipywidgets.IntSlider(value=3)",
+        "import time; print(time.perf_counter())",
+        "",
+        "print('0.5')",
+    )
+    assert main([str(lesson)]) == 1  # an empty cell is never executed
+    notebook = nbformat.read(lesson, as_version=4)
+    del notebook.cells[4]
+    notebook.metadata.widgets = {"state": {}}
+    notebook.cells[0].metadata.execution = {"iopub.status.busy": "2026-01-01"}
+    nbformat.write(notebook, lesson)
+    assert main([str(lesson)]) == 0
+    notebook = nbformat.read(lesson, as_version=4)
+    assert flaws(notebook) == []
+    assert notebook.metadata == {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
+    assert [cell.id for cell in notebook.cells] == ["c0", "c1", "c2", "c3", "c5"]
+    assert [dict(cell.metadata) for cell in notebook.cells] == [{}] * 3 + [{"tags": [MEASURED]}, {}]
+    assert notebook.cells[1].outputs[0].text == "4.72 MB of 24.576 GB error below 1e-10: yes\n"
+    assert list(notebook.cells[2].outputs[0].data) == ["text/plain"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lesson.ipynb"]
+    again = lesson.read_text()
+    assert main([str(lesson)]) == 0
+    without_times = re.compile(r'"\d+\.\d+\\n"')
+    assert without_times.sub("", lesson.read_text()) == without_times.sub("", again)
+
+
+def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked: list[list[str]] = []
+    monkeypatch.setattr(notebooks_command.subprocess, "call", lambda line: asked.append(line) or 3)
+    assert cli.main(["notebooks", "run", "02"]) == 3
+    assert cli.main(["notebooks", "run"]) == 3
+    command = [sys.executable, "-m", "widgets.notebooks"]
+    second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
+    assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
+    assert cli.main(["notebooks", "run", "77"]) == 2
+
+
+# Stable numbers
+
+
+@pytest.mark.parametrize(
+    ("x", "n", "text"),
+    [
+        (4.718592, 3, "4.72"),
+        (-4.718592, 2, "-4.7"),
+        (0.5, 3, "0.500"),
+        (9.999, 3, "10.0"),
+        (1234.5, 3, "1,230"),
+        (0.00012345, 3, "0.000123"),
+        (0.000012345, 2, "1.2e-05"),
+        (1.5e6, 2, "1.5e+06"),
+        (0, 3, "0"),
+        (float("inf"), 3, "inf"),
+        (torch.tensor(0.25), 2, "0.25"),
+    ],
+)
+def test_digits(x: float, n: int, text: str):
+    assert digits(x, n) == text
+
+
+def test_digits_refuses_more_than_three():
+    with pytest.raises(ValueError, match="got 4"):
+        digits(1.5, 4)
+
+
+def test_a_bound_is_no_printed_float():
+    assert FLOAT.findall("1e-10 12 1,024 below 1e-6: yes") == []
+    assert FLOAT.findall("3e-7 4.72 1,024.5 1.2e-05") == ["3e-7", "4.72", "1,024.5", "1.2e-05"]
+
+
+def test_a_watch_keeps_the_distance_to_the_rounding_boundary(monkeypatch: pytest.MonkeyPatch):
+    watch = Watch()
+    monkeypatch.setattr("widgets.common.stable._watch", watch)
+    digits(1.2345)
+    digits(-8.5, 1)
+    digits(1e-17)
+    verbatim("24.576 GB")
+    assert watch.floats == {
+        "1.23": pytest.approx(0.0005 / 1.2345, rel=1e-3),
+        "8": 0,
+        "1.00e-17": 0,
+        "24.576": float("inf"),
+    }
+
+
+def test_a_watch_sees_the_narrowest_choice():
+    logits = torch.tensor([[3.0, 1.0], [2.0, 1.75], [0.0, 7.0]])
+    gaps = []
+    for choose in (
+        lambda: logits.argmax(-1),
+        lambda: torch.argmax(logits, dim=0),
+        lambda: logits.argmax(),
+        lambda: logits.max(-1).indices,
+        lambda: logits.flatten().topk(3),
+        lambda: logits.max(),
+        lambda: (logits > 1).argmax,
+    ):
+        watch = Watch()
+        with watch:
+            choose()
+        gaps.append(watch.gap)
+    inf = float("inf")
+    assert gaps == [0.25, 1, 4, 0.25, 0.125, inf, inf]

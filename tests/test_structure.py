@@ -1,0 +1,194 @@
+"""The layers' arrows, the layout, and what the packages never do; read from the sources."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path for package in ("minillm", "widgets") for path in (ROOT / package).rglob("*.py")
+)
+JUPYTER = {
+    "jupyter",
+    "jupyter_client",
+    "jupyter_core",
+    "jupyterlab",
+    "ipykernel",
+    "ipywidgets",
+    "IPython",
+    "plotly",
+    "anywidget",
+    "traitlets",
+    "nbformat",
+    "nbclient",
+}
+WEIGHTS = sorted(path.parent for path in (ROOT / "minillm" / "weights").glob("*/config.json"))
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of all modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+# Layers
+
+
+@each_module
+def test_dependencies_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    forbidden = {"minillm": JUPYTER | {"widgets", "notebooks", "tests"}}.get(
+        package, {"notebooks", "tests"}
+    )
+    assert not roots(path) & forbidden
+
+
+@each_module
+def test_only_the_bench_knows_transformers(path: Path) -> None:
+    if not path.is_relative_to(ROOT / "minillm" / "bench"):
+        assert "transformers" not in roots(path)
+
+
+def test_import_minillm_loads_no_more_than_it_needs() -> None:
+    code = "import sys, minillm; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "torch" in loaded
+    assert not loaded & (JUPYTER | {"transformers", "widgets", "matplotlib", "pandas", "scipy"})
+
+
+# Layout
+
+
+def git_files() -> list[Path]:
+    """Files that git tracks or would track; no caches."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git working tree")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def test_the_top_level_holds_what_the_design_says() -> None:
+    top = {path.parts[0] for path in git_files() if not path.parts[0].startswith(".")}
+    expected = "pyproject.toml README.md LICENSE notebooks minillm widgets tests binder"
+    assert top == set(expected.split())
+
+
+def test_a_lesson_is_one_stem() -> None:
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert lessons
+    numbers = [lesson.stem[:2] for lesson in lessons]
+    assert len(set(numbers)) == len(numbers)
+    for lesson in lessons:
+        match = re.fullmatch(r"\d\d_([a-z_]+)", lesson.stem)
+        assert match, f"{lesson.name} is not NN_stem.ipynb"
+        stem = match[1]
+        assert (lesson.stem[:2] == "00") == (stem == "transformer")
+        for path in (f"minillm/{stem}.py", f"widgets/{stem}.py", f"tests/test_{stem}.py"):
+            assert (ROOT / path).is_file(), f"{lesson.name} has no {path}"
+
+
+@each_module
+def test_a_module_says_what_it_is_and_offers(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    offered: list[str] | None = None
+    defined: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [name for target in targets for name in ast.walk(target)]
+            defined |= {name.id for name in names if isinstance(name, ast.Name)}
+            if "__all__" in ast.unparse(targets[0]):
+                offered = ast.literal_eval(node.value)
+        elif isinstance(node, ast.ImportFrom):
+            defined |= {alias.asname or alias.name for alias in node.names}
+    if path.name == "__init__.py" and len(tree.body) == 1:
+        return  # a docstring only
+    assert offered is not None, "no __all__"
+    assert set(offered) <= defined
+    assert len(set(offered)) == len(offered)
+
+
+# What the packages never do
+
+
+@each_module
+def test_weights_are_never_pickles(path: Path) -> None:
+    assert not roots(path) & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    used = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert not used & {"torch.load", "torch.save", "np.load", "numpy.load"}
+
+
+@each_module
+def test_no_global_randomness(path: Path) -> None:
+    used = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert not used & {"torch.manual_seed", "torch.seed", "np.random.seed", "random.seed"}
+    assert "random" not in roots(path)
+
+
+def test_nothing_is_fetched_from_a_cdn() -> None:
+    cdn = re.compile(
+        r"(https?:)?//[\w.-]*(cdn|unpkg|jsdelivr|esm\.sh|skypack|googleapis|gstatic|typekit)",
+        re.IGNORECASE,
+    )
+    shown = [
+        path
+        for folder in ("minillm", "widgets", "notebooks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".js", ".css", ".html", ".svg", ".ipynb"}
+    ]
+    assert len(shown) > len(MODULES)
+    for path in shown:
+        found = cdn.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path} mentions {found and found[0]}"
+
+
+# Shipped weights
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda p: p.name)
+def test_a_shipped_model_is_complete_and_in_16_bits(path: Path) -> None:
+    names = {file.name for file in path.iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+    assert not {file.suffix for file in path.iterdir()} & {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+    with safe_open(path / "model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} <= {"F16", "BF16"}  # noqa: SIM118
+
+
+def test_the_weights_are_small_enough_to_ship() -> None:
+    assert [path.name for path in WEIGHTS] == ["stories", "stories-draft"]
+    files = (ROOT / "minillm" / "weights").rglob("*")
+    assert sum(file.stat().st_size for file in files if file.is_file()) < 40e6

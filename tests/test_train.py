@@ -1,0 +1,530 @@
+"""`minillm train`: optimizer, objective, the order of the data, and that nothing is ever lost."""
+
+import errno
+import json
+import math
+import re
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from minillm import checkpoint, heldout, train, training_result, training_state
+from minillm.cli import main
+from minillm.evaluation import evaluate
+from minillm.muon import Muon, orthogonalise
+from minillm.objective import distance_to, gate_outputs, training_loss
+from minillm.recipe import Recipe
+from minillm.text_data import (
+    batch_rows,
+    pack,
+    read_texts,
+    read_tokenizer,
+    split_tail,
+    train_tokenizer,
+)
+from minillm.tokens import END_OF_TEXT
+from minillm.trainer import Trainer, new_model, new_trainer, optimizers
+
+TEXTS = heldout.stories()[:30]
+TINY = Recipe(
+    ("stories.txt",),
+    vocabulary=300,
+    layers=2,
+    width=16,
+    heads=2,
+    kv_heads=1,
+    head_dim=8,
+    mlp=24,
+    context=32,
+    batch=4,
+    steps=12,
+    warmup=2,
+)
+OPTIONS = """
+    --vocabulary=300 --layers=2 --width=16 --heads=2 --kv-heads=1 --head-dim=8 --mlp=24 --context=32
+    --batch=4 --steps=12 --warmup=2 --validation-share=0.1
+    --log-every=4 --validate-every=6 --checkpoint-every=3
+""".split()  # noqa: SIM905 (reads as it is typed)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(TEXTS, 300)
+
+
+@pytest.fixture(scope="module")
+def tokens(tokenizer: Tokenizer) -> torch.Tensor:
+    return pack(tokenizer, TEXTS)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "stories.txt"
+    path.write_text(f"\n{END_OF_TEXT}\n".join(TEXTS), encoding="utf-8")
+    return path
+
+
+def fresh(recipe: Recipe, tokens: torch.Tensor, teacher=None) -> Trainer:
+    model = new_model(recipe.model_config(recipe.vocabulary), recipe.init_std, recipe.seed)
+    return Trainer(model, recipe, tokens, teacher)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    """The one line that `minillm train` says about bad input."""
+    capsys.readouterr()
+    assert main(["train", *map(str, argv)]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("minillm train: error: ")
+    assert "\n" not in line
+    return line
+
+
+# The optimizer
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (8, 40), (40, 8)])
+def test_newton_schulz_orthogonalises(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    near = orthogonalise(matrix, steps=5)
+    seen = torch.linalg.svdvals(near)
+    lifted = s / s.norm() > 0.05  # the smallest ones need more steps
+    assert seen[lifted].min() > 0.6
+    assert seen.max() < 1.3
+    # the singular vectors stay: u^T near v is diagonal
+    core = u.mT @ near @ v.mT
+    torch.testing.assert_close(core, core.diagonal().diag_embed(), atol=1e-4, rtol=0)
+
+
+def test_muon_treats_a_fused_matrix_as_its_parts():
+    generator = torch.Generator().manual_seed(1)
+    parts = [torch.randn(rows, 6, generator=generator) for rows in (8, 4, 4)]
+    gradients = [
+        torch.randn(rows, 6, generator=generator) * scale
+        for rows, scale in ((8, 1.0), (4, 30.0), (4, 0.1))
+    ]
+    fused = torch.nn.Parameter(torch.cat(parts))
+    alone = [torch.nn.Parameter(part.clone()) for part in parts]
+    optimizer = [
+        Muon([{"params": [fused], "rows": [8, 4, 4]}]),
+        Muon([{"params": alone, "rows": None}]),
+    ]
+    for _ in range(3):
+        fused.grad = torch.cat(gradients)
+        for part, gradient in zip(alone, gradients, strict=True):
+            part.grad = gradient.clone()
+        for each in optimizer:
+            each.step()
+    torch.testing.assert_close(fused.data, torch.cat([part.data for part in alone]))
+
+
+def test_muon_agrees_with_torch():
+    """The Muon of torch works in bfloat16, so only the direction can be compared."""
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    start = torch.randn(12, 20, generator=torch.Generator().manual_seed(2))
+    gradient = torch.randn(12, 20, generator=torch.Generator().manual_seed(3))
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+    Muon([{"params": [ours], "rows": None}], lr=0.02, weight_decay=0.1).step()
+    torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1).step()
+    torch.testing.assert_close(ours.data, theirs.data, atol=3e-4, rtol=0)
+
+
+def test_every_weight_has_one_optimizer():
+    model = new_model(TINY.model_config(300), 0.02, 0)
+    muon, adam = optimizers(model, TINY)
+    taken = [weight for each in (muon, adam) for g in each.param_groups for weight in g["params"]]
+    assert {id(weight) for weight in taken} == {id(weight) for weight in model.parameters()}
+    assert len(taken) == len(list(model.parameters()))
+    for group in muon.param_groups:
+        for weight in group["params"]:
+            assert weight.ndim == 2
+            assert group["rows"] is None or sum(group["rows"]) == len(weight)
+
+
+def test_first_weights():
+    before = torch.random.get_rng_state()
+    config = replace(TINY, width=64, mlp=128).model_config(300)
+    model, again = new_model(config, 0.02, 5), new_model(config, 0.02, 5)
+    assert torch.equal(before, torch.random.get_rng_state())  # no global randomness
+    for weight, same in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(weight, same)
+    assert model.embed.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert model.blocks[0].mlp.down.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert model.head.weight is model.embed.weight
+
+
+def test_schedule():
+    recipe = Recipe(("text",), warmup=10, decay_fraction=0.5)
+    rates = [recipe.rate(step, step / 100) for step in range(100)]
+    assert rates[0] == 0.1
+    assert rates[9:51] == [1.0] * 42
+    assert rates[75] == 0.5
+    assert rates[99] == pytest.approx(0.02)
+    assert recipe.rate(200, 2.0) == 0  # a run measured in time may end late
+    assert Recipe(("text",), warmup=0, decay_fraction=0).rate(0, 0.99) == 1
+
+
+# The text
+
+
+def test_rows_are_a_function_of_seed_and_step(tokens):
+    def rows(step, seed=0):
+        return batch_rows(tokens, 32, 4, seed, step)
+
+    late = rows(40)
+    for step in range(5):
+        rows(step)
+    assert torch.equal(late, rows(40))
+    assert not torch.equal(late, rows(40, seed=1))
+    assert not torch.equal(late, rows(41))
+
+
+def test_a_pass_reads_every_token_once_and_the_next_pass_in_other_rows():
+    ring = torch.arange(7 * 5)
+    passes = [torch.cat([batch_rows(ring, 5, 7, 3, step)]) for step in range(2)]
+    for rows in passes:
+        assert sorted(rows[:, :-1].flatten().tolist()) == ring.tolist()
+        assert torch.equal(rows[:, 1:], (rows[:, :-1] + 1) % len(ring))
+    assert not torch.equal(*passes)
+
+
+def test_texts_are_led_by_end_of_text_and_round_trip(tokenizer):
+    packed = pack(tokenizer, ["Once upon a time.", "Zoë said “hi”\n\n— twice."])
+    assert packed[0] == 0 == tokenizer.token_to_id(END_OF_TEXT)
+    assert (packed == 0).sum() == 2
+    assert tokenizer.decode(packed.tolist(), skip_special_tokens=False) == (
+        f"{END_OF_TEXT}Once upon a time.{END_OF_TEXT}Zoë said “hi”\n\n— twice."
+    )
+
+
+def test_tokenizer_has_the_shipped_settings(tokenizer):
+    ours = json.loads(tokenizer.to_str())
+    shipped = json.loads(read_tokenizer("stories").to_str())
+    assert {k: v for k, v in ours.items() if k != "model"} == {
+        k: v for k, v in shipped.items() if k != "model"
+    }
+
+
+def test_read_texts(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"\ufeffone\r\n{END_OF_TEXT}\r\n\r\n{END_OF_TEXT}\r\ntwo \r\n".encode())
+    assert read_texts([path]) == ["one", "two"]
+    assert read_texts([path, path]) == ["one", "two"] * 2
+
+
+def test_tail_is_held_out():
+    head, tail = split_tail(TEXTS, 0.1)
+    assert head + tail == TEXTS
+    assert 1 <= len(tail) <= 4
+    head, tail = split_tail([" ".join(TEXTS)], 0.1)
+    assert head[0] + " " + tail[0] == " ".join(TEXTS)
+
+
+# The objective
+
+
+def test_loss_falls(tokens):
+    trainer = fresh(replace(TINY, steps=40), tokens)
+    losses = [trainer.advance() for _ in range(40)]
+    assert losses[0] == pytest.approx(math.log(300), abs=0.1)
+    assert losses[-1] < losses[0] - 0.8
+    assert trainer.done == 1
+
+
+def test_distillation_lowers_the_distance_to_the_teacher(tokens):
+    teacher = fresh(replace(TINY, steps=40, seed=7), tokens)
+    for _ in range(40):
+        teacher.advance()
+    trainer = fresh(replace(TINY, steps=30), tokens, teacher.model)
+    rows = batch_rows(tokens, 32, 8, 9, 0)[:, :-1]
+
+    def distance() -> float:
+        with torch.no_grad():
+            return distance_to(teacher.model(rows), trainer.model(rows)).item()
+
+    before = distance()
+    for _ in range(30):
+        trainer.advance()
+    assert distance() < 0.5 * before
+
+
+def test_distance_is_kl_per_token():
+    wanted, logits = torch.randn(2, 2, 3, 5, generator=torch.Generator().manual_seed(0)).double()
+    p, q = wanted.softmax(-1), logits.softmax(-1)
+    expected = (p * (p / q).log()).sum(-1).mean()
+    torch.testing.assert_close(distance_to(wanted, logits).double(), expected)
+
+
+def test_l1_silences_gates(tokens):
+    zeros = []
+    for weight in (0.0, 10.0):
+        trainer = fresh(replace(TINY, steps=30, gate_l1=weight), tokens)
+        for _ in range(30):
+            trainer.advance()
+        zeros.append(sum(evaluate(trainer.model, tokens[:200]).gate_zeros) / 2)
+    assert zeros[1] > zeros[0] + 0.1
+
+
+def test_gates_are_seen_only_within_the_block(tokens):
+    model, rows = fresh(TINY, tokens).model, tokens[None, :9]
+    with gate_outputs(model) as seen:
+        loss, cross_entropy = training_loss(model, rows)
+        assert len(seen) == 2
+        assert seen[0].shape == (1, 8, 24)
+        assert loss.item() == cross_entropy.item()
+    model(rows)
+    assert len(seen) == 2
+    penalised, plain = training_loss(model, rows, gate_l1=2.0)
+    mean = sum(gate.abs().mean() for gate in seen) / 2
+    torch.testing.assert_close(penalised - plain, 2 * mean)
+
+
+def test_evaluation_counts_every_token_but_the_first(tokens):
+    model, some = fresh(TINY, tokens).model, tokens[:77]  # two whole rows and a rest of twelve
+    surprise = 0.0
+    for start in range(0, 76, 32):
+        row = some[start : start + 33]
+        loss = training_loss(model, row[None])[1].item()
+        surprise += loss * (len(row) - 1)
+    result = evaluate(model, some, batch=2)
+    assert result.tokens == 76
+    assert result.loss == pytest.approx(surprise / 76, rel=1e-5)
+    assert len(result.gate_zeros) == 2
+    assert all(0 < share < 1 for share in result.gate_zeros)
+
+
+# The command
+
+
+def test_written_folder_loads_here_and_in_transformers(text, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    out = tmp_path / "model"
+    assert main(["train", str(text), "--out", str(out), *OPTIONS]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "tokenizer.json", "training.json",
+    ]  # fmt: skip
+    model, tokenizer = checkpoint.load(out)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
+    assert theirs.config.eos_token_id == 0
+    rows = batch_rows(pack(tokenizer, TEXTS), 32, 3, 0, 0)
+    torch.testing.assert_close(model(rows[:, :-1]), theirs(rows[:, :-1]).logits, atol=1e-5, rtol=0)
+
+    record = json.loads((out / "training.json").read_text())
+    assert record["step"] == 12
+    assert record["stored"] == "float16"
+    assert [point["step"] for point in record["curve"]] == [4, 6, 8, 12]
+    assert ["val_loss" in point for point in record["curve"]] == [False, True, False, True]
+    assert record["recipe"]["width"] == 16
+    assert len(record["gate_zeros"]) == 2
+    card = (out / "README.md").read_text()
+    assert card.startswith("---\n")
+    for file in (out / "training.json", out / "README.md"):
+        assert str(tmp_path) not in file.read_text()  # no machine's paths
+    assert "held-out loss" in capsys.readouterr().out
+
+
+def test_resumed_run_equals_an_uninterrupted_one(text, tmp_path, monkeypatch, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["train", str(text), "--out", str(whole), *OPTIONS]) == 0
+    advance = Trainer.advance
+
+    def interrupted(trainer: Trainer) -> float:
+        if trainer.step == 6:
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C in the middle of the seventh step
+        return advance(trainer)
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(Trainer, "advance", interrupted)
+    assert main(["train", str(text), "--out", str(parts), *OPTIONS]) == 130
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert "stopped after step 7" in capsys.readouterr().out
+    assert [path.name for path in parts.iterdir()] == ["checkpoint.safetensors"]
+    monkeypatch.undo()
+
+    line = error_of(capsys, text, "--out", parts, *OPTIONS)
+    assert "unfinished run" in line
+    line = error_of(capsys, "--out", parts, "--resume", "--batch", 5)
+    assert "batch=4" in line
+    assert main(["train", "--out", str(parts), "--resume"]) == 0
+    records = [json.loads((out / "training.json").read_text()) for out in (whole, parts)]
+    assert records[0]["val_loss"] == pytest.approx(records[1]["val_loss"], abs=1e-6)
+    ours, theirs = (checkpoint.load(out)[0].state_dict() for out in (whole, parts))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=0)
+
+
+def test_full_disk_keeps_the_last_checkpoint(text, tmp_path, monkeypatch, capsys):
+    out, write, count = tmp_path / "model", training_state.save_file, 0
+
+    def fails(error: Exception, calls: int):
+        def save_file(tensors, path, metadata):
+            nonlocal count
+            count += 1
+            Path(path).write_bytes(b"half")
+            if count > calls:
+                raise error
+            write(tensors, path, metadata)
+
+        return save_file
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(training_state, "save_file", fails(full, 0))
+    line = error_of(capsys, text, "--out", out, *OPTIONS)
+    assert "No space left on device; there is none before" in line
+    assert list(out.iterdir()) == []
+
+    for error in (full, SafetensorError("I/O error: No space left on device (os error 28)")):
+        count = 0  # the writes are at steps 0, 3, 6, ...: the one at 6 fails
+        monkeypatch.setattr(training_state, "save_file", fails(error, 2))
+        line = error_of(capsys, text, "--out", out, "--overwrite", *OPTIONS)
+        assert "of step 6" in line
+        assert "the one before is kept" in line
+        assert [path.name for path in out.iterdir()] == ["checkpoint.safetensors"]
+        assert training_state.read_state(out / "checkpoint.safetensors")[1]["step"] == 3
+
+    monkeypatch.setattr(training_state, "save_file", write)
+    with monkeypatch.context() as patch:
+        patch.setattr(training_result, "save", lambda *_: (_ for _ in ()).throw(full))
+        assert "--resume writes it" in error_of(capsys, "--out", out, "--resume")
+    assert main(["train", "--out", str(out), "--resume"]) == 0
+    assert json.loads((out / "training.json").read_text())["step"] == 12
+
+
+def test_kill_between_checkpoints_loses_only_what_came_after(text, tmp_path, monkeypatch):
+    out, advance = tmp_path / "model", Trainer.advance
+
+    def crash(trainer: Trainer) -> float:
+        if trainer.step == 5:
+            raise MemoryError
+        return advance(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", crash)
+    with pytest.raises(MemoryError):
+        main(["train", str(text), "--out", str(out), *OPTIONS])
+    assert training_state.read_state(out / "checkpoint.safetensors")[1]["step"] == 3
+
+
+def test_second_interruption_acts_at_once():
+    with train.interruption() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_distillation_and_reuse_on_the_command_line(text, tmp_path, capsys):
+    teacher, out = tmp_path / "teacher", tmp_path / "student"
+    assert main(["train", str(text), "--out", str(teacher), *OPTIONS]) == 0
+    options = [*OPTIONS, "--teacher", str(teacher), "--layers", "1", "--gate-l1", "0.01"]
+    assert main(["train", str(text), "--validation", str(text), "--out", str(out), *options]) == 0
+    record = json.loads((out / "training.json").read_text())
+    assert record["recipe"]["teacher"] == "teacher"
+    assert record["recipe"]["validation"] == "stories.txt"
+    assert "Distilled from `teacher`" in (out / "README.md").read_text()
+    same = [(f / "tokenizer.json").read_text() for f in (teacher, out)]
+    assert same[0] == same[1]
+
+    short = [*OPTIONS, "--teacher", str(teacher), "--context", "64"]
+    assert "context of 32" in error_of(capsys, text, "--out", tmp_path / "x", *short)
+    other = [*OPTIONS, "--teacher", str(teacher), "--tokenizer", "stories"]
+    assert "another vocabulary" in error_of(capsys, text, "--out", tmp_path / "x", *other)
+
+
+def test_bad_input(text, tmp_path, capsys):
+    new, held = tmp_path / "new", tmp_path / "held"
+    latin, empty, small = (tmp_path / name for name in ("latin.txt", "empty.txt", "small.txt"))
+    latin.write_bytes("Zoë".encode("latin-1"))
+    empty.write_text(f"\n{END_OF_TEXT}\n")
+    small.write_text("Once upon a time there was a cat.")
+    held.mkdir()
+    (held / "config.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "checkpoint.safetensors").write_bytes(b"half a checkpoint")
+    (tmp_path / "broken" / "tokenizer.json").write_text("{}")
+    for wrong, argv in {
+        "latin.txt is not UTF-8": [latin, "--out", new],
+        "there is no text": [empty, "--out", new],
+        "too small for 300 tokens": [small, "--out", new],
+        "fewer than one row of 33": [small, "--out", new, "--tokenizer", "stories"],
+        "no text file": [tmp_path / "nowhere.txt", "--out", new],
+        "no text file .*held.txt": [text, "--out", new, "--validation", "held.txt"],
+        "at least one text": ["--out", new],
+        "257 tokens": [text, "--out", new, "--vocabulary", "100"],
+        "no model named": [text, "--out", new, "--tokenizer", "stories", "--teacher", "nobody"],
+        "no tokenizer": [text, "--out", new, "--tokenizer", "nobody"],
+        "not a tokenizer": [text, "--out", new, "--tokenizer", tmp_path / "broken"],
+        "no checkpoint": [text, "--out", new, "--resume"],
+        "corrupted or truncated": ["--out", tmp_path / "broken", "--resume"],
+        "holds an unfinished run": [text, "--out", tmp_path / "broken"],
+        "holds a model": [text, "--out", held],
+        "not a folder": [text, "--out", tmp_path / "file"],
+        "exclude each other": [text, "--out", new, "--resume", "--overwrite"],
+        "multiple of": [text, "--out", new, "--heads", "3", "--kv-heads", "2"],
+        "one length": [text, "--out", new, "--minutes", "1"],
+        "batch must be at least 1": [text, "--out", new, "--batch", "0"],
+        "muon_lr must be above 0": [text, "--out", new, "--muon-lr", "nan"],
+        "decay_fraction must be": [text, "--out", new, "--decay-fraction", "1.5"],
+        "device 'abacus'": [text, "--out", new, "--device", "abacus"],
+        "log_every": [text, "--out", new, "--log-every", "0"],
+        "invalid int": [text, "--out", new, "--seed", "x"],
+    }.items():
+        options = [] if "--resume" in argv else OPTIONS
+        assert re.search(wrong, error_of(capsys, *options, *argv)), wrong
+    assert not new.exists()
+    assert (held / "config.json").read_text() == "{}"
+
+
+def test_a_changed_text_is_not_resumed(text, tmp_path, monkeypatch, capsys):
+    out, advance = tmp_path / "model", Trainer.advance
+    monkeypatch.setattr(
+        Trainer, "advance", lambda t: signal.raise_signal(signal.SIGTERM) or advance(t)
+    )
+    assert main(["train", str(text), "--out", str(out), *OPTIONS]) == 130
+    monkeypatch.undo()
+    text.write_text(text.read_text().replace("the", "a"))
+    assert "not the one" in error_of(capsys, "--out", out, "--resume")
+
+
+def test_diverged_loss_is_an_error(tokens):
+    trainer = fresh(TINY, tokens)
+    trainer.model.norm.weight.data.fill_(float("inf"))
+    with pytest.raises(ValueError, match=r"loss is .* lower the learning rates"):
+        trainer.advance()
+
+
+def test_state_of_another_device_and_teacherless_setup(tokenizer, tokens, tmp_path):
+    trainer = new_trainer(replace(TINY, steps=None, epochs=0.5), tokens, tokenizer, "cpu")
+    assert trainer.steps == math.ceil(0.5 * len(tokens) / 128)
+    trainer.advance()
+    path = tmp_path / "state.safetensors"
+    training_state.write_state(path, trainer, {"note": 1})
+    tensors, state = training_state.read_state(path)
+    assert state["note"] == 1
+    assert state["recipe"] == {**asdict(trainer.recipe), "texts": ["stories.txt"]}
+    again = new_trainer(trainer.recipe, tokens, tokenizer, "cpu")
+    training_state.restore(again, tensors, state)
+    assert again.advance() == trainer.advance()
+    assert again.advance() == trainer.advance()
+
+
+def test_minutes_end_a_run(tokens):
+    trainer = fresh(replace(TINY, steps=None, minutes=1e-3), tokens)
+    assert trainer.steps is None
+    while trainer.done < 1:
+        trainer.advance()
+    assert trainer.seconds >= 0.06
+
+
+def test_weights_too_large_for_float16_are_stored_in_bfloat16(tokens):
+    model = fresh(TINY, tokens).model
+    assert training_result.storage_dtype(model) == torch.float16
+    model.norm.weight.data.fill_(1e5)
+    assert training_result.storage_dtype(model) == torch.bfloat16

@@ -1,0 +1,257 @@
+"""The explorer of one forward pass tells what the model computed, for any text; its checks too."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+import minillm
+from minillm import Transformer
+from minillm.attention import attention_weights
+from minillm.roofline import forward_flops
+from minillm.tokens import encode
+from widgets.common.exercises import judge
+from widgets.common.film import BLANK, Film, Heat, Lanes
+from widgets.transformer import LONGEST, ForwardExplorer, follow, forward_film, watch
+from widgets.transformer_exercises import looks_back
+
+TEXT = "Tom had a red ball. He lost the red"
+ODD = ["", "\n\t  ", "🎈 schadenfreude", "<b>bold</b> & 'quoted'", "שלום עולם", "a " * 600]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return minillm.load("stories-draft")[1]
+
+
+@pytest.fixture(scope="module")
+def film(draft: Transformer, tokenizer: Tokenizer) -> Film:
+    return forward_film(follow(draft, tokenizer, TEXT), draft.config, layer=1, head=1)
+
+
+def heats(film: Film) -> list[Heat]:
+    return [panel for panel in film.panels if isinstance(panel, Heat)]
+
+
+def station(film: Film, name: str) -> int:
+    """The step of the first station of this name."""
+    cells = (cell for cell in film.cells() if cell.text == name)
+    return next(cells).history[0].step
+
+
+# What hooks see
+
+
+def test_watch_sees_what_the_model_computes(tiny: Callable[..., Transformer]) -> None:
+    model, tokens = tiny(), torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
+    seen = watch(model, tokens)
+    x = model.embed(tokens)
+    for here, block in zip(seen, model.blocks, strict=True):
+        weights = attention_weights(here.q, here.k, None)
+        v = here.v.repeat_interleave(here.q.shape[1] // here.v.shape[1], dim=1)
+        mixed = (weights @ v).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(here.middle, x + block.attention.out(mixed))
+        torch.testing.assert_close(here.out, here.middle + block.mlp(block.mlp_norm(here.middle)))
+        assert here.gate.shape == (2, 4, model.config.intermediate_size)
+        x = here.out
+    torch.testing.assert_close(model.norm(x), model.hidden(tokens))
+
+
+def test_watch_leaves_no_hook_behind(tiny: Callable[..., Transformer]) -> None:
+    model = tiny()
+    watch(model, torch.tensor([[1, 2]]))
+    with pytest.raises(IndexError):
+        watch(model, torch.tensor([[10**6]]))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_watch_takes_a_mask(tiny: Callable[..., Transformer]) -> None:
+    model, sees_all = tiny(), torch.ones(3, 3, dtype=torch.bool)
+    one, two = (watch(model, torch.tensor([t]), mask=sees_all) for t in ([1, 2, 3], [1, 2, 4]))
+    assert torch.equal(one[0].k[:, :, :2], two[0].k[:, :, :2])
+    assert not torch.equal(one[1].k[:, :, :2], two[1].k[:, :, :2])
+
+
+# The film
+
+
+def test_parameters_and_flops_of_the_stations_are_those_of_the_model(
+    film: Film, draft: Transformer, tokenizer: Tokenizer
+) -> None:
+    parameters, flops, _ = film.numbers
+    total = [
+        sum(int(n.at(i).replace(",", "")) for i in range(film.steps)) for n in film.numbers[:2]
+    ]
+    assert (parameters.label, flops.label[:5]) == ("parameters here", "FLOPs")
+    assert total[0] == sum(p.numel() for p in draft.parameters())
+    assert total[1] == forward_flops(draft.config, len(encode(tokenizer, TEXT)))
+
+
+def test_the_last_reading_is_the_models_next_token(
+    film: Film, draft: Transformer, tokenizer: Tokenizer
+) -> None:
+    p = draft(torch.tensor([encode(tokenizer, TEXT)]))[0, -1].softmax(-1)
+    best = tokenizer.decode([int(p.argmax())])
+    assert film.numbers[2].at(film.steps - 1) == f"“{best}” {float(p.max()):.0%}"
+    assert film.numbers[2].at(0) == "–"
+    assert f"“{best}” {float(p.max()):.0%}" in film.captions[-1]
+
+
+def test_the_mask_takes_the_future_away(film: Film) -> None:
+    scores, weights = heats(film)
+    T = scores.rows
+    future = torch.ones(T, T, dtype=torch.bool).triu(1).flatten().tolist()
+    before, after = (scores.at(station(film, name)) for name in ("scores", "softmax"))
+    assert BLANK not in before
+    assert [byte == BLANK for byte in after] == future
+    shown = weights.at(film.steps - 1)
+    assert [byte == BLANK for byte in shown] == future
+    assert set(weights.at(station(film, "scores"))) == {BLANK}
+    for row in range(T):  # rows sum to 1, within the 254 levels of a byte
+        assert sum(shown[row * T : row * T + row + 1]) == pytest.approx(254, abs=T / 2)
+
+
+def test_stations_appear_one_after_the_other(film: Film) -> None:
+    (lanes,) = (panel for panel in film.panels if isinstance(panel, Lanes))
+    born = [cell.history[0].step for lane in lanes.lanes[1:] for cell in lane.cells]
+    assert born == sorted(born)
+    assert set(born) == set(range(1, film.steps))
+    assert [lane.start for lane in lanes.lanes] == sorted(lane.start for lane in lanes.lanes)
+
+
+def test_every_layer_and_head_has_the_same_stations(
+    draft: Transformer, tokenizer: Tokenizer
+) -> None:
+    config, run = draft.config, follow(draft, tokenizer, TEXT)
+    films = [
+        forward_film(run, config, layer, head)
+        for layer in range(config.num_hidden_layers)
+        for head in range(config.num_attention_heads)
+    ]
+    assert len({film.steps for film in films}) == 1
+    assert len({station(film, "softmax") for film in films}) == 1
+    for layer, head in ((config.num_hidden_layers, 0), (0, config.num_attention_heads), (-1, 0)):
+        with pytest.raises(ValueError, match=f"no layer {layer} with head {head}"):
+            forward_film(run, config, layer, head)
+
+
+# The explorer
+
+
+@pytest.mark.parametrize("text", ODD, ids=repr)
+def test_any_text_is_shown(draft: Transformer, tokenizer: Tokenizer, text: str) -> None:
+    explorer = ForwardExplorer(draft, tokenizer, text)
+    film = explorer.player.film
+    assert heats(film)[0].rows == min(len(encode(tokenizer, text)), LONGEST)
+    assert ("first 24 tokens" in film.hint) == (len(encode(tokenizer, text)) > LONGEST)
+    assert "<b>" not in explorer.picture()
+
+
+def test_controls_change_the_film_and_keep_the_station(
+    draft: Transformer, tokenizer: Tokenizer
+) -> None:
+    explorer = ForwardExplorer(draft, tokenizer, TEXT)
+    explorer.player.step = 7
+    seen = {explorer.summary() + explorer.player.film.captions[7]}
+    for control, value in ((explorer.layer, 1), (explorer.head, 1), (explorer.text, "A dog ran")):
+        control.value = value
+        assert explorer.player.step == 7
+        seen.add(explorer.summary() + explorer.player.film.captions[7])
+    assert len(seen) == 4
+    assert explorer.summary().startswith("Layer 1, head 1. ")
+    assert heats(explorer.player.film)[0].rows == len(encode(tokenizer, "A dog ran"))
+
+
+def test_what_is_stored_is_stable(draft: Transformer, tokenizer: Tokenizer) -> None:
+    one, two = (ForwardExplorer(draft, tokenizer, TEXT)._repr_mimebundle_()[0] for _ in range(2))
+    assert one["image/svg+xml"] == two["image/svg+xml"]
+    assert one["text/plain"] == two["text/plain"]
+    assert "\n" not in one["text/plain"]
+
+
+# The exercises
+
+
+def head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+
+
+def scores(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.T / q.shape[-1] ** 0.5
+
+
+def future(q: Tensor, offset: int = 0) -> Tensor:
+    return torch.ones(len(q), len(q), dtype=torch.bool).triu(1 + offset)
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "told"),
+    [
+        (218_112_000, "right", "81% of it"),
+        (218_112_000 - 2 * 4096, "wrong", "two norms"),
+        (218_112_000 - 4096 * 14336, "wrong", "three matrices"),
+        (218_112_000 + 2 * 4096 * 24 * 128, "wrong", "8 heads, not 32"),
+        (3 * 4096 * 14336, "wrong", "the MLP alone"),
+        (32 * 218_112_000, "wrong", "all 32 blocks"),
+        (7, "wrong", "shape of each matrix"),
+        ("many", "wrong", ""),
+        (..., "open", ""),
+    ],
+)
+def test_parameters_of_a_block(answer: Any, grade: str, told: str) -> None:
+    verdict = judge("00.1", answer)
+    assert verdict.grade == grade
+    assert told in f"{verdict.says} {verdict.look}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda q, k, v: scores(q, k).softmax(-1) @ v, "no mask"),
+        (
+            lambda q, k, v: (q @ k.T).masked_fill(future(q), -torch.inf).softmax(-1) @ v,
+            "not divided",
+        ),
+        (
+            lambda q, k, v: scores(q, k).masked_fill(future(q), 0.0).softmax(-1) @ v,
+            "minus infinity",
+        ),
+        (lambda q, k, v: scores(q, k).softmax(-1).tril() @ v, "before the softmax"),
+        (
+            lambda q, k, v: scores(q, k).masked_fill(future(q), -torch.inf).softmax(0) @ v,
+            "not each column",
+        ),
+        (
+            lambda q, k, v: scores(q, k).masked_fill(future(q, -1), -torch.inf).softmax(-1) @ v,
+            "not finite",
+        ),
+        (lambda q, k, v: scores(q, k), "expected shape"),
+        (lambda q, k, v: [v], "Expected a tensor"),
+        (lambda q, k, v: q @ k, "raised RuntimeError"),
+        (lambda q, k, v: v, "scaled_dot_product_attention"),
+    ],
+)
+def test_wrong_attention_is_told_what_is_wrong(answer: Any, told: str) -> None:
+    verdict = judge("00.2", answer)
+    assert verdict.grade == "wrong"
+    assert told in f"{verdict.says} {verdict.look}"
+
+
+def test_right_attention() -> None:
+    assert judge("00.2", head).grade == "right"
+
+
+def test_the_head_that_looks_back() -> None:
+    pairs = [(layer, head) for layer in range(6) for head in range(6)]
+    layer, head = best = max(pairs, key=lambda pair: looks_back(*pair))
+    assert judge("00.3", best).grade == "right"
+    assert judge("00.3", list(best)).grade == "right"
+    other = (layer, (head + 1) % 6)
+    assert "heads have more" in judge("00.3", other).says
+    assert judge("00.3", (6, 0)).says == "There is no layer 6 with head 0."
+    assert "pair" in judge("00.3", 3).says
+    assert judge("00.3", (..., ...)).grade == "open"

@@ -4,7 +4,7 @@ The scripted model reaches every end: it answers from a list, whatever the text 
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import oracles
@@ -234,20 +234,24 @@ def test_decoding_leaves_global_randomness_alone(tiny: Tiny) -> None:
 # The shipped models
 
 
+QUICK = {"stories": 5, "stories-draft": 20}  # openings in the default run; slow takes all
+
+
+def _shipped_cases() -> Iterator[Any]:
+    for name, dtype in product(minillm.shipped(), (torch.float64, torch.float32)):
+        for kind, sampler in {"greedy": GREEDY, "sampled": Sampler()}.items():
+            case = f"{name}-{str(dtype)[6:]}-{kind}"
+            yield pytest.param(name, dtype, sampler, QUICK.get(name, 5), id=case)
+            yield pytest.param(name, dtype, sampler, 200, id=f"{case}-all", marks=pytest.mark.slow)
+
+
 class TestShipped:
     """On held-out openings; exact in float64, in float32 up to near ties."""
 
-    @pytest.mark.parametrize("sampler", [GREEDY, Sampler()], ids=["greedy", "sampled"])
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-    @pytest.mark.parametrize("name", minillm.shipped())
-    @pytest.mark.parametrize(
-        "count", [pytest.param(20, id="20"), pytest.param(200, id="all", marks=pytest.mark.slow)]
-    )
+    @pytest.mark.parametrize(("name", "dtype", "sampler", "count"), list(_shipped_cases()))
     def test_cached_equals_recomputed(
         self, name: str, dtype: torch.dtype, sampler: Sampler, count: int
     ) -> None:
-        if count == 20 and name == "stories" and (dtype, sampler) != (torch.float64, GREEDY):
-            pytest.skip("half a minute each: see -m slow")
         model, tokenizer = minillm.load(name, dtype=dtype)
         prompts = openings(tokenizer, count)
         for start in range(0, count, 5):  # neighbours are of nearly one length

@@ -1,0 +1,1 @@
+"""The explorer kit: film (data), player (widget), svg (static picture), theme, strings."""

@@ -1,0 +1,130 @@
+"""What a reader wrote, run safely: a mishap inside becomes a verdict in words, no traceback."""
+
+from __future__ import annotations
+
+import dis
+import linecache
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Literal
+
+from widgets.common.strings import say
+
+__all__ = ["Answer", "Stopped", "Verdict", "empty", "right", "run", "told", "unanswered", "wrong"]
+
+Answer = Any  # a number, a function, a class: what the exercise asks for
+LIMIT = 5.0  # seconds that the reader's code may take in one call
+
+_EMPTY = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a checker has found: `says` what, and how to `look` further."""
+
+    grade: Literal["right", "wrong", "open"]
+    says: str
+    look: str = ""
+
+
+def right(says: str, look: str = "") -> Verdict:
+    return Verdict("right", says, look)
+
+
+def wrong(says: str, look: str = "") -> Verdict:
+    return Verdict("wrong", says, look)
+
+
+def unanswered() -> Verdict:
+    return Verdict("open", say("exercise.open"))
+
+
+class Stopped(BaseException):
+    """Leaves a checker with a verdict; a reader's `except Exception` does not catch it."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+
+
+def run(function: Answer, *arguments: Any, owner: Answer = None) -> Any:
+    """Call the reader's function; anything but a value ends the check with a verdict.
+
+    Args:
+        function: what the reader wrote.
+        arguments: what to call it with.
+        owner: the reader's class, where `function` is a method or the class itself.
+    """
+    if not callable(function):
+        kind = type(function).__name__
+        raise Stopped(wrong(f"A function is asked for, this is of type {kind}."))
+    try:
+        with _limited(LIMIT):
+            return function(*arguments)
+    except NotImplementedError:
+        raise Stopped(unanswered()) from None
+    except Exception as error:
+        where = _where(error, function if owner is None else owner)
+        raise Stopped(wrong(say("exercise.raised", error=told(error), where=where))) from None
+
+
+def told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
+
+
+def _where(error: Exception, function: Answer) -> str:
+    """The last line of the reader's own code that the error passed through."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    own = getattr(function, "__globals__", None) or vars(module or object)
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals is own:
+            source = linecache.getline(frame.f_code.co_filename, line).strip()
+            return say("exercise.line", line=line, source=source)
+    return ""
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Stop what runs inside after a while, where the system can: on Unix, in the main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    if not (hasattr(signal, "setitimer") and main):
+        yield
+        return
+
+    def stop(_signal: int, _frame: Any) -> None:
+        slow = say("exercise.slow", seconds=seconds)
+        raise Stopped(wrong(slow, say("exercise.loop")))
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def empty(answer: Answer) -> bool:
+    """Whether nothing was written yet: None, ..., or a body of nothing else.
+
+    >>> def f(x): ...
+    >>> empty(f), empty([1, ...]), empty(0)
+    (True, True, False)
+    """
+    if answer is None or answer is ... or answer is NotImplemented:
+        return True
+    if isinstance(answer, tuple | list):
+        return any(empty(part) for part in answer)
+    if isinstance(answer, type):
+        methods = [m for name, m in vars(answer).items() if not name.startswith("__")]
+        return any(empty(m) for m in methods if isinstance(m, FunctionType))
+    if not isinstance(answer, FunctionType):
+        return False
+    code = list(dis.get_instructions(answer))
+    constants = {i.argval for i in code if i.opname in ("LOAD_CONST", "RETURN_CONST")}
+    return {i.opname for i in code} <= _EMPTY and constants <= {None, ...}

@@ -1,0 +1,760 @@
+// The step player. Python sends one film (its parts: widgets/common/film.py); all else happens
+// here. What varies is a history [[step, value ...], ...]; a view remembers the entry it shows and
+// touches the DOM only when that changes. Texts from the film are never parsed as HTML.
+
+const RATES = [1, 2, 5, 10, 25, 50];
+const BLANK = 255;
+const DENSE = 96; // a lane of more cells shows them as small squares
+const TALL = 8; // a panel of more lanes scrolls
+const SVG = "http://www.w3.org/2000/svg";
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+const JUMPS = {
+  Home: -Infinity, ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, End: Infinity,
+};
+
+// ---- pure functions
+
+/** Index of the last entry not after `step`, or -1; the search starts at index `near`. */
+export function at(history, step, near = 0) {
+  let i = Math.min(near, history.length - 1);
+  while (i + 1 < history.length && history[i + 1][0] <= step) i++;
+  while (i >= 0 && history[i][0] > step) i--;
+  return i;
+}
+
+/** "{unit} {step}" with its names filled in. */
+export function fill(template, values) {
+  return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+export function clamp(value, most) {
+  return Math.max(0, Math.min(most, value));
+}
+
+/** A token as [kind, text] pairs; kind is "text" or a white space to be made visible. */
+export function pieces(text) {
+  if (/^ +$/.test(text)) return [...text].map(() => ["space", " "]);
+  const kinds = { "\n": "newline", "\t": "tab" };
+  return text.split(/([\n\t])/).filter(Boolean).map((part) => [kinds[part] ?? "text", part]);
+}
+
+/** The bytes of a heat map at any step, and the step that wrote each of them. */
+export class Field {
+  constructor({ rows, columns, patches, states = [] }, events) {
+    this.columns = columns;
+    this.patches = patches.map(([step, row, column, height, width, values]) => [
+      step, row, column, width, typeof values === "number" ? new Uint8Array(height * width).fill(values)
+        : Uint8Array.from(atob(values), (c) => c.charCodeAt(0))]);
+    this.rests = states.map((state) => !events.includes(state));
+    this.bytes = new Uint8Array(rows * columns).fill(BLANK);
+    this.written = new Int32Array(rows * columns).fill(-1);
+    this.done = 0; // patches applied
+  }
+
+  /** Goes to `step`; returns whether anything changed. */
+  seek(step) {
+    const { patches, done } = this;
+    const back = done > 0 && patches[done - 1][0] > step;
+    if (back) {
+      this.bytes.fill(BLANK);
+      this.written.fill(-1);
+      this.done = 0;
+    }
+    while (patches[this.done]?.[0] <= step) this.apply(patches[this.done++]);
+    return back || this.done > done;
+  }
+
+  apply([step, row, column, width, values]) {
+    for (let i = 0; i < values.length; i += width) {
+      const start = (row + i / width) * this.columns + column;
+      this.bytes.set(values.subarray(i, i + width), start);
+      // A slot that comes to rest was written earlier.
+      if (!this.rests[this.bytes[start]]) this.written.fill(step, start, start + width);
+    }
+  }
+}
+
+// ---- small helpers
+
+function fit(node, attributes, children) {
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+const make = (tag, name = "", attributes = {}, ...children) =>
+  fit(document.createElement(tag), name ? { class: name, ...attributes } : attributes, children);
+
+const draw = (tag, attributes, ...children) =>
+  fit(document.createElementNS(SVG, tag), attributes, children);
+
+const icon = (path) =>
+  draw("svg", { viewBox: "0 0 16 16", "aria-hidden": true }, draw("path", { d: path }));
+
+/** Writes a token into `node`, its white space as marks. */
+function write(node, text) {
+  node.replaceChildren(...pieces(text).map(([kind, part]) =>
+    kind === "text" ? part : make("i", "mark", { "data-mark": kind })));
+  return node;
+}
+
+/** A token in words, for screen readers. */
+function spoken(text, words) {
+  return pieces(text).map(([kind, part]) => words[kind] ?? part).join(" ") || words.nothing;
+}
+
+/** 255 colours along a list of CSS colours, as canvas pixels. */
+function ramp(colours) {
+  const pen = make("canvas", "", { width: 255, height: 1 }).getContext("2d");
+  const scale = pen.createLinearGradient(0, 0, 255, 0);
+  colours.forEach((colour, i) => scale.addColorStop(i / (colours.length - 1), colour));
+  pen.fillStyle = scale;
+  pen.fillRect(0, 0, 255, 1);
+  return new Uint32Array(pen.getImageData(0, 0, 255, 1).data.buffer);
+}
+
+/** Calls `show(entry)` whenever the entry in force changes. */
+function follow(history, show) {
+  let shown = null;
+  return (step) => {
+    const i = at(history, step, shown ?? 0);
+    if (i !== shown) show(history[i], i);
+    shown = i;
+  };
+}
+
+/** The page does not act on this key as well. */
+function ours(event) {
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+const textOf = (node) => (entry) => {
+  node.textContent = entry?.[1] ?? "";
+};
+
+// ---- cells
+
+class CellView {
+  constructor(cell, player, rows, r, c) {
+    Object.assign(this, { cell, player, rows, r, c, index: null });
+    this.label = make("bdi", "token");
+    this.node = make("div", "cell", { role: "gridcell", tabindex: r || c ? -1 : 0 }, this.label);
+    if (cell.detail) this.node.append(make("span", "detail", {}, cell.detail));
+    // Room for the longest text from the start: nothing moves when texts change.
+    this.node.style.setProperty("--ch", cell.width);
+    player.cells.set(this.node, this);
+    if (cell.link) player.link(cell.link, this);
+  }
+
+  /** Shows the cell at `step`; returns whether it changed. */
+  show(step) {
+    const { history } = this.cell;
+    const index = at(history, step, this.index ?? 0);
+    if (index === this.index) return false;
+    this.index = index;
+    const { words, labels } = this.player.film;
+    const [, state, { text = this.cell.text, ghost = false, origin } = {}] = history[index] ?? [];
+    if (text !== this.text) write(this.label, text);
+    Object.assign(this, { state, text, origin });
+    this.node.dataset.state = state ?? "";
+    this.node.classList.toggle("ghost", ghost);
+    this.node.ariaLabel = this.empty ? labels[state] ?? words.blank
+      : `${spoken(text, words)}, ${labels[state]}`;
+    return true;
+  }
+
+  get empty() {
+    return !this.state || this.state === "free";
+  }
+
+  /** The step that wrote what the cell holds: its last event. */
+  get written() {
+    const { cell, index, player } = this;
+    return cell.history.slice(0, index + 1).findLast((e) => player.film.events.includes(e[1]))?.[0];
+  }
+
+  /** What pointing at it tells. */
+  get about() {
+    const { film, links } = this.player;
+    if (!this.state) return {};
+    let now = film.labels[this.state];
+    if (this.written !== undefined) now += `, ${this.player.said("written", this.written)}`;
+    const from = links.get(this.origin)?.[0].text;
+    const source = from && fill(film.words.from, { text: spoken(from, film.words) });
+    const title = this.empty ? "" : spoken(this.text, film.words);
+    return { tip: [title, now, source, this.cell.tip], origin: this.origin };
+  }
+
+  lit(on) {
+    this.node.classList.toggle("lit", on);
+  }
+
+  box() {
+    return this.node.getBoundingClientRect();
+  }
+}
+
+/** A table of cells with one tab stop; arrows move the focus within. */
+function table(name, panel, player, rows) {
+  const views = [];
+  rows.forEach((row, r) => views.push(row.map((cell, c) => new CellView(cell, player, views, r, c))));
+  return [make("div", name, { role: "grid", "aria-label": panel.title ?? player.film.title }), views];
+}
+
+// ---- panels: each has a node, a show(step, moving) and perhaps views of cells
+
+function lanesPanel(panel, player) {
+  const { lanes, span } = panel;
+  const [node, views] = table("lanes", panel, player, lanes.map((lane) => lane.cells ?? []));
+  const bars = span > 0;
+  const tall = lanes.length > TALL;
+  node.classList.toggle("both", bars && lanes.some((lane) => lane.cells));
+  node.classList.toggle("tall", tall);
+  const shows = lanes.map((lane, r) => {
+    const note = make("span", "note");
+    const head = make("div", "head", { role: "rowheader" }, make("b", "", {}, lane.label), note);
+    const row = make("div", lane.baseline ? "lane baseline" : "lane", { role: "row" }, head);
+    if (views[r].length) {
+      row.append(make("div", views[r].length > DENSE ? "cells dense" : "cells",
+        {}, ...views[r].flatMap((view) =>
+          view.cell.arrow ? [make("i", "arrow"), view.node] : [view.node])));
+    }
+    const track = lane.bars && trackView(lane, panel, player);
+    if (track) row.append(track.node);
+    node.append(row);
+    const tell = follow(lane.notes ?? [], textOf(note));
+    return (step) => {
+      row.classList.toggle("absent", step < (lane.start ?? 0));
+      tell(step);
+      track?.show(step);
+    };
+  });
+  if (bars) node.append(make("div", "axis", { "aria-hidden": true }, "0", make("span", "", {}, panel.end)));
+  const show = (step) => {
+    shows.forEach((showLane) => showLane(step));
+    if (!tall) return;
+    requestAnimationFrame(() => { // the newest lane stays in sight
+      const { offsetTop, offsetHeight } = [...node.querySelectorAll(".lane:not(.absent)")].at(-1);
+      node.scrollTop = offsetTop + offsetHeight - node.offsetTop - node.clientHeight;
+    });
+  };
+  return { node, views: views.flat(), show };
+}
+
+/** The bars of one lane on the axis of its panel; as steps go by, they are uncovered. */
+function trackView({ bars, label }, { span, unit = "" }, player) {
+  const percent = (value) => `${(100 * value) / span}%`;
+  const all = make("div", "bar-run", {}, ...bars.map(([, start, end, series]) => make("i", "bar",
+    { "data-series": series, style: `left: ${percent(start)}; --length: ${percent(end - start)}` })));
+  const node = make("div", "track", { role: "gridcell" }, all);
+  const show = follow(bars, (entry) => {
+    const end = entry?.[2] ?? 0;
+    all.style.clipPath = `inset(0 ${percent(span - end)} 0 0)`;
+    node.ariaLabel = fill(player.film.words.axis, { label, end: +end.toPrecision(3), unit });
+  });
+  return { node, show };
+}
+
+function gridPanel(panel, player) {
+  const [node, views] = table("text-grid", panel, player, panel.rows);
+  const { row_labels: names, column_labels: heads } = panel;
+  const line = (name, cells) => {
+    const head = names ? [make("span", "number", { role: "rowheader" }, name)] : [];
+    node.append(make("div", "row", { role: "row" }, ...head, ...cells));
+  };
+  if (heads) {
+    line("", heads.map((text, c) => make("bdi", "column",
+      { role: "columnheader", style: `--ch: ${panel.rows[0][c].width}` }, text)));
+  }
+  views.forEach((row, r) => line(names?.[r], row.map((view) => view.node)));
+  return { node, views: views.flat() };
+}
+
+function heatPanel(panel, player) {
+  const { rows, columns, states, scale, sweep } = panel;
+  const { film } = player;
+  const field = new Field(panel, film.events);
+  const canvas = make("canvas", "", { width: columns, height: rows });
+  const pen = canvas.getContext("2d");
+  const image = pen.createImageData(columns, rows);
+  const pixels = new Uint32Array(image.data.buffer);
+  const mark = make("i", "area mark-area", { hidden: "" });
+  const cursor = make("i", "area", { hidden: "" });
+  const axes = `${panel.row_title} × ${panel.column_title}`;
+  const stage = make("div", "stage", { role: "img", tabindex: 0, "aria-label": panel.title ?? axes },
+    canvas, make("i", "mesh"), mark, cursor);
+  const labels = (side, texts = []) => make("div", `labels ${side}`, { "aria-hidden": true },
+    ...texts.map((text) => write(make("bdi"), text)));
+  const left = labels("left", panel.row_labels);
+  const node = make("div", "heat", { style: `--rows: ${rows}; --columns: ${columns}` },
+    make("i"), labels("top", panel.column_labels), left, stage,
+    make("div", "axes", {}, axes, ...(states ? [] : [make("span", "scale", {}, `${panel.low}`,
+      make("i", "", { style: `--scale: var(--${scale})` }), `${panel.high}`)])));
+  let palette = null;
+  let wide = 1; // of a cell, in pixels
+  let tall = 1;
+  let here = null; // the cell pointed at
+
+  const place = (box, area) => {
+    box.hidden = !area;
+    ["row", "column", "rows", "columns"].forEach((k, i) => box.style.setProperty(`--${k}`, area?.[i]));
+  };
+
+  const paint = (old = field.bytes, edge = 0) => {
+    const { bytes } = field;
+    for (let i = 0; i < pixels.length; i++) {
+      const byte = i < edge ? bytes[i] : old[i];
+      pixels[i] = byte === BLANK ? 0 : palette[byte];
+    }
+    pen.putImageData(image, 0, 0);
+  };
+
+  /** Rows fill from the top, in the order of computation. */
+  const fillDown = (old) => {
+    const started = performance.now();
+    const frame = (now) => {
+      const part = clamp((now - started) / 180, 1);
+      paint(old, Math.ceil(part * rows) * columns);
+      if (part < 1) requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  };
+
+  const outline = follow(panel.marks ?? [], (entry) => place(mark, entry?.[1]));
+  const show = (step, moving) => {
+    const old = sweep && moving && field.bytes.slice();
+    outline(step);
+    if (!field.seek(step) || !palette) return;
+    if (old) fillDown(old);
+    else paint();
+  };
+
+  const retheme = () => {
+    const style = getComputedStyle(node);
+    const read = (key) => style.getPropertyValue(`--${key}`).trim();
+    const solid = (state) => ramp([read(`${state}-fill`), read(`${state}-fill`)])[0];
+    palette = states ? states.map((state) => (state === "free" ? 0 : solid(state)))
+      : ramp(read(scale).split(", "));
+    paint();
+  };
+
+  const resize = () => {
+    if (!node.clientWidth) return;
+    const most = player.root.classList.contains("large") ? 34 : 22;
+    const room = (node.clientWidth - left.offsetWidth - 8) / columns;
+    wide = Math.max(1, Math.floor(Math.min(most, room, 520 / rows)));
+    tall = Math.min(most, Math.max(wide, Math.floor(160 / rows))); // few rows of many columns
+    node.style.setProperty("--wide", `${wide}px`);
+    node.style.setProperty("--tall", `${tall}px`);
+    node.classList.toggle("fine", wide < 6);
+    node.classList.toggle("no-top", wide < 11);
+    node.classList.toggle("no-left", tall < 11);
+    if (!palette) retheme();
+  };
+
+  const tip = ([r, c]) => {
+    const i = r * columns + c;
+    const byte = field.bytes[i];
+    const title = [panel.row_labels?.[r] ?? `${panel.row_title} ${r}`,
+      panel.column_labels?.[c] ?? `${panel.column_title} ${c}`];
+    let value = film.words.blank;
+    if (byte !== BLANK) {
+      const number = panel.low + (byte / 254) * (panel.high - panel.low);
+      value = states ? film.labels[states[byte]] : `≈ ${+number.toPrecision(2)}`;
+      if (field.written[i] >= 0) value += `, ${player.said("written", field.written[i])}`;
+    }
+    return [title.map((text) => spoken(text, film.words)).join(" · "), value];
+  };
+
+  const box = (area) => {
+    const { left: x, top: y } = canvas.getBoundingClientRect();
+    return new DOMRect(x + area[1] * wide, y + area[0] * tall, area[3] * wide, area[2] * tall);
+  };
+
+  const point = (r, c) => {
+    here = [clamp(r, rows - 1), clamp(c, columns - 1), 1, 1];
+    const links = [panel.row_links?.[here[0]], panel.column_links?.[here[1]]];
+    player.point({ tip: tip(here), links, box: () => box(here) });
+    place(cursor, here);
+  };
+  const leave = () => {
+    here = null;
+    place(cursor, null);
+    player.leave();
+  };
+  canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+    const [r, c] = [Math.floor(offsetY / tall), Math.floor(offsetX / wide)];
+    if (here?.[0] !== r || here?.[1] !== c) point(r, c);
+  });
+  canvas.addEventListener("pointerleave", leave);
+  stage.addEventListener("blur", leave);
+  stage.addEventListener("keydown", (event) => {
+    const move = MOVES[event.key];
+    if (!move) return;
+    if (here) point(here[0] + move[0], here[1] + move[1]);
+    else point(0, 0);
+    player.live.textContent = tip(here).join(". ");
+    ours(event);
+  });
+
+  // Rows and columns light up with their links, as cells do.
+  const link = (name, area) =>
+    player.link(name, { lit: (on) => place(cursor, on ? area : null), box: () => box(area) });
+  panel.row_links?.forEach((name, r) => link(name, [r, 0, 1, columns]));
+  panel.column_links?.forEach((name, c) => link(name, [0, c, rows, 1]));
+  const watch = new ResizeObserver(resize);
+  watch.observe(node);
+  return { node, show, retheme, stop: () => watch.disconnect() };
+}
+
+function barsPanel({ series, history, high }, player) {
+  const { words, labels } = player.film;
+  const title = make("div", "panel-title");
+  const groups = Array.from({ length: Math.max(0, ...history.map((e) => e[2].length)) }, () => {
+    const bars = series.map((name) =>
+      make("span", "bar-box", {}, make("small"), make("i", "", { "data-series": name })));
+    const label = make("bdi", "token");
+    const pair = make("div", "pair", {}, ...bars);
+    return { bars, label, node: make("div", "group", { role: "listitem" }, pair, label) };
+  });
+  const show = follow(history, (entry) => {
+    const [, text, names, values, chosen] = entry ?? [0, "", [], []];
+    title.textContent = text;
+    groups.forEach(({ node, bars, label }, g) => {
+      node.hidden = g >= names.length;
+      if (node.hidden) return;
+      node.classList.toggle("chosen", g === chosen);
+      write(label, names[g]);
+      const numbers = values[g].map((value) => value.toFixed(2));
+      bars.forEach((bar, s) => {
+        bar.firstChild.textContent = numbers[s].replace(/^0/, "");
+        bar.lastChild.style.height = `${clamp((100 * values[g][s]) / high, 100)}%`;
+      });
+      const parts = series.map((name, s) => `${labels[name]} ${numbers[s]}`);
+      node.ariaLabel = `${spoken(names[g], words)}: ${parts.join(", ")}`;
+    });
+  });
+  const list = make("div", "bars", { role: "list" }, ...groups.map((group) => group.node));
+  return { node: make("div", "", {}, title, list), show };
+}
+
+const PANELS = { lanes: lanesPanel, grid: gridPanel, heat: heatPanel, bars: barsPanel };
+
+// ---- the player
+
+class Player {
+  constructor(model, el) {
+    this.model = model;
+    this.film = model.get("film");
+    this.cells = new Map(); // node -> CellView
+    this.links = new Map(); // name -> everything that lights up together
+    this.pointed = []; // what is lit
+    this.step = null;
+    this.playing = false;
+    this.panels = [];
+    this.gone = new AbortController(); // ends all listeners
+    const { words, title, hint, steps } = this.film;
+    this.root = make("section", "minillm player", {
+      tabindex: 0, role: "group", "aria-roledescription": words.name, "aria-label": title,
+    }, make("div", "title", { role: "heading", "aria-level": 3 }, title), make("div", "hint", {}, hint));
+    el.replaceChildren(this.root);
+    if (steps === 0) {
+      this.root.append(make("p", "caption", {}, words.empty));
+      return;
+    }
+    this.build();
+    this.listen();
+    this.choose();
+    this.go(model.get("step"));
+  }
+
+  build() {
+    const { film } = this;
+    this.panels = film.panels.map((panel) => PANELS[panel.kind](panel, this));
+    this.views = this.panels.flatMap((panel) => panel.views ?? []);
+    this.wire = draw("svg", { class: "wire", "aria-hidden": true });
+    this.stage = make("div", "panels", {}, ...this.panels.map(({ node }, i) => {
+      const { title, half } = film.panels[i];
+      const name = title ? [make("div", "panel-title", {}, title)] : [];
+      return make("div", half ? "panel half" : "panel", {}, ...name, node);
+    }), this.wire);
+    this.tipBox = make("div", "tip", { role: "tooltip", hidden: "" });
+    this.live = make("div", "spoken", { role: "status", "aria-live": "polite" });
+    this.caption = make("p", "caption");
+    this.root.append(this.stage, this.numbers(), this.legend(), this.controls(), this.caption,
+      make("div", "spoken", {}, film.words.keys), this.live, this.tipBox);
+  }
+
+  numbers() {
+    const { numbers, words, tags } = this.film;
+    const list = make("div", "numbers", { role: "list", "aria-label": words.numbers });
+    this.counters = numbers.map(({ label, values, tag }) => {
+      const value = make("b", "value");
+      list.append(make("div", "", { role: "listitem" }, value,
+        make("span", "label", {}, label, " ", make("span", "tag", {}, tags[tag]))));
+      return follow(values, textOf(value));
+    });
+    return list;
+  }
+
+  legend() {
+    const { states, series, labels, words } = this.film;
+    const item = (shape, kind) => (name) => make("span", "item", { role: "listitem" },
+      make("i", shape, { [`data-${kind}`]: name }), labels[name]);
+    return make("div", "legend", { role: "list", "aria-label": words.legend },
+      ...states.map(item("cell", "state")), ...series.map(item("swatch", "series")));
+  }
+
+  controls() {
+    const { words, steps, icons } = this.film;
+    const button = (name, act) => {
+      const names = { title: words[name], "aria-label": words[name] };
+      const node = make("button", name, { type: "button", ...names }, icon(icons[name]));
+      node.addEventListener("click", act);
+      return node;
+    };
+    const jump = (key) => button(key, () => this.stopAt(this.step + JUMPS[key]));
+    const flip = (name) => button(name, () => this.save(name, !this.model.get(name)));
+    this.playButton = button("play", () => this.toggle());
+    this.scrub = make("input", "scrub", { type: "range", max: steps - 1, "aria-label": words.scrub });
+    this.scrub.addEventListener("input", () => this.stopAt(Number(this.scrub.value)));
+    this.position = make("span", "position");
+    this.rate = make("select", "", { "aria-label": words.speed },
+      ...RATES.map((rate) => make("option", "", { value: rate }, fill(words.rate, { rate }))));
+    this.rate.addEventListener("change", () => this.save("rate", Number(this.rate.value)));
+    this.flips = { loop: flip("loop"), large: flip("large") };
+    return make("div", "controls", { role: "group", "aria-label": words.controls },
+      jump("Home"), jump("ArrowLeft"), this.playButton, jump("ArrowRight"), jump("End"),
+      this.scrub, this.position, this.rate, this.flips.loop, this.flips.large);
+  }
+
+  link(name, target) {
+    this.links.set(name, [...(this.links.get(name) ?? []), target]);
+  }
+
+  /** Shows `step`: the only place that does. */
+  go(wanted) {
+    const step = clamp(wanted, this.film.steps - 1);
+    if (step === this.step) return;
+    const start = this.step === null;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const fast = this.playing && this.model.get("rate") > 5;
+    const moving = !start && step === this.step + 1 && !calm && !fast;
+    this.step = step;
+    this.leave();
+    const changed = this.views.filter((view) => view.show(step));
+    for (const panel of this.panels) panel.show?.(step, moving);
+    for (const counter of this.counters) counter(step);
+    this.caption.textContent = this.film.captions[step];
+    this.position.textContent = this.said("short", step);
+    this.scrub.value = step;
+    this.scrub.ariaValueText = this.said("position", step);
+    if (moving) requestAnimationFrame(() => this.settle(changed));
+    if (!start) this.announce(); // a page that opens stays silent
+    if (this.model.get("step") !== step) this.share(step);
+  }
+
+  /** The reader asked for a step. */
+  stopAt(step) {
+    this.play(false);
+    this.go(step);
+  }
+
+  toggle() {
+    if (!this.playing && this.step === this.film.steps - 1) this.go(0);
+    this.play(!this.playing);
+  }
+
+  play(on) {
+    if (on === this.playing) return;
+    this.playing = on;
+    this.root.classList.toggle("playing", on);
+    const name = on ? "pause" : "play";
+    this.playButton.replaceChildren(icon(this.film.icons[name]));
+    fit(this.playButton, { title: this.film.words[name], "aria-label": this.film.words[name] }, []);
+    this.announce();
+    if (on) this.run();
+  }
+
+  run() {
+    const interval = () => 1000 / this.model.get("rate");
+    let due = performance.now() + interval();
+    const frame = (now) => {
+      if (!this.playing) return;
+      requestAnimationFrame(frame);
+      if (now < due) return;
+      due = Math.max(due + interval(), now - interval()); // catches up by one frame at most
+      const last = this.step === this.film.steps - 1;
+      if (last && !this.model.get("loop")) this.play(false);
+      else this.go(last ? 0 : this.step + 1);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  /** Cells with an origin slide from there, others that were just written drop into place. */
+  settle(views) {
+    const written = views.filter((view) => view.written === this.step).slice(0, 64);
+    const moves = written.map((view) => {
+      const from = this.links.get(view.origin)?.[0].box();
+      const to = view.box();
+      return from ? `${from.left - to.left}px, ${from.top - to.top}px` : "0, -5px";
+    });
+    written.forEach(({ node }, i) => node.animate(
+      [{ transform: `translate(${moves[i]})`, opacity: 0.5 }, { transform: "none", opacity: 1 }],
+      { duration: 190, easing: "cubic-bezier(.2,.7,.2,1)" }));
+  }
+
+  said(key, step) {
+    const { words, unit, first, steps } = this.film;
+    return fill(words[key], { unit, step: step + first, steps: steps - 1 + first });
+  }
+
+  /** Reads the caption aloud once the player rests. */
+  announce() {
+    clearTimeout(this.announcing);
+    if (this.playing) return;
+    this.announcing = setTimeout(() => {
+      this.live.textContent = `${this.scrub.ariaValueText}. ${this.film.captions[this.step]}`;
+    }, 400);
+  }
+
+  /** Tells Python, at most every quarter of a second. */
+  share(step) {
+    this.model.set("step", step);
+    this.saving ??= setTimeout(() => {
+      delete this.saving;
+      this.model.save_changes();
+    }, 250);
+  }
+
+  save(name, value) {
+    this.model.set(name, value);
+    this.model.save_changes();
+  }
+
+  /** Shows the reader's choices. */
+  choose() {
+    this.rate.value = this.model.get("rate");
+    for (const [name, node] of Object.entries(this.flips)) {
+      const on = this.model.get(name);
+      node.ariaPressed = on;
+      this.root.classList.toggle(name, on);
+    }
+  }
+
+  point({ tip, links, origin, box }) {
+    this.leave();
+    if (!tip) return;
+    this.pointed = [...links, origin].flatMap((name) => this.links.get(name) ?? []);
+    for (const target of this.pointed) target.lit(true);
+    this.tipBox.replaceChildren(...tip.filter(Boolean).map((text) => make("div", "", {}, text)));
+    this.tipBox.hidden = false;
+    const frame = this.root.getBoundingClientRect();
+    const to = box();
+    const { offsetWidth: w, offsetHeight: h } = this.tipBox;
+    const above = to.top - frame.top - h - 8;
+    this.tipBox.style.left = `${clamp(to.left - frame.left + (to.width - w) / 2, frame.width - w - 8)}px`;
+    this.tipBox.style.top = `${above > 0 ? above : to.bottom - frame.top + 8}px`;
+    const from = this.links.get(origin)?.[0].box();
+    if (from) this.connect(from, to);
+  }
+
+  connect(from, to) {
+    const { left, top } = this.wire.getBoundingClientRect();
+    const [x1, x2] = [from, to].map((box) => box.left + box.width / 2 - left);
+    const down = to.top >= from.bottom;
+    const y1 = from.bottom - top;
+    const y2 = (down ? to.top : to.bottom) - top;
+    const y = down ? (y1 + y2) / 2 : Math.max(y1, y2) + 18; // else the curve passes below both
+    this.wire.replaceChildren(draw("path", { d: `M${x1} ${y1}C${x1} ${y} ${x2} ${y} ${x2} ${y2}` }));
+  }
+
+  leave() {
+    for (const target of this.pointed) target.lit(false);
+    this.pointed = [];
+    this.tipBox.hidden = true;
+    this.wire.replaceChildren();
+  }
+
+  listen() {
+    const { signal } = this.gone;
+    const on = (node, name, act) => node.addEventListener(name, act, { signal });
+    const sync = (name, act) => {
+      this.model.on(`change:${name}`, act);
+      signal.addEventListener("abort", () => this.model.off(`change:${name}`, act));
+    };
+    const find = (event) => this.cells.get(event.target.closest(".cell"));
+    const point = (event) => {
+      const view = find(event);
+      if (view) this.point({ ...view.about, links: [view.cell.link], box: () => view.box() });
+      else this.leave();
+    };
+    const leave = () => this.leave();
+    on(this.stage, "pointerover", point);
+    on(this.stage, "pointerleave", leave);
+    on(this.stage, "focusin", point);
+    on(this.stage, "focusout", leave);
+    // JupyterLab leaves plain keys to us, but saves and runs as ever.
+    window.addEventListener("keydown", ({ ctrlKey, metaKey, shiftKey }) => this.root.toggleAttribute(
+      "data-lm-suppress-shortcuts", !(ctrlKey || metaKey || shiftKey)), { signal, capture: true });
+    on(this.root, "keydown", (event) => this.key(event, find(event)));
+    sync("step", () => this.go(this.model.get("step")));
+    for (const name of ["rate", "loop", "large"]) sync(name, () => this.choose());
+    const retheme = () => this.panels.forEach((panel) => panel.retheme?.());
+    on(matchMedia("(prefers-color-scheme: dark)"), "change", retheme);
+    const host = new MutationObserver(retheme); // JupyterLab names its theme on the body
+    host.observe(document.body, { attributes: true });
+    signal.addEventListener("abort", () => host.disconnect());
+  }
+
+  key(event, view) {
+    const { key, target, ctrlKey, metaKey, altKey, shiftKey } = event;
+    const act = !(ctrlKey || metaKey || altKey || shiftKey) && this.action(key, target, view);
+    if (!act) return;
+    act();
+    ours(event);
+  }
+
+  action(key, target, view) {
+    if (key === " " && !target.matches("button, select")) return () => this.toggle();
+    if (target.matches("input, select")) return null; // these know arrows themselves
+    if (view && key === "Enter") return () => this.stopAt(view.written ?? this.step);
+    if (view && key === "Escape") return () => this.root.focus();
+    if (view && MOVES[key]) return () => this.move(view, ...MOVES[key]);
+    return JUMPS[key] && (() => this.stopAt(this.step + JUMPS[key]));
+  }
+
+  /** Moves the focus, and with it the one tab stop, of a table of cells. */
+  move({ rows, r, c, node }, down, right) {
+    const row = rows[r + down] ?? [];
+    const next = row[down ? Math.min(c, row.length - 1) : c + right];
+    if (!next) return;
+    node.tabIndex = -1;
+    next.node.tabIndex = 0;
+    next.node.focus();
+  }
+
+  stop() {
+    this.playing = false;
+    clearTimeout(this.announcing);
+    this.gone.abort();
+    this.panels.forEach((panel) => panel.stop?.());
+  }
+}
+
+function render({ model, el }) {
+  let player = null;
+  const start = () => {
+    player?.stop();
+    player = new Player(model, el);
+  };
+  start();
+  model.on("change:film", start);
+  return () => {
+    model.off("change:film", start);
+    player.stop();
+  };
+}
+
+export default { render };

@@ -1,0 +1,135 @@
+// The control of a question (widgets/common/predict.py): choose, lock, and count an audience.
+// State lives in the model: said (a number, a choice or null), locked, counts.
+
+const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+let questions = 0; // names of radio groups must differ on a page
+
+/** The slider and number field of a question; `choose` receives the number, or null. */
+function numberControl({ stops, low, high, unit, words }, write, choose) {
+  const slider = make("input", {
+    type: "range", min: 0, max: stops.length - 1, step: 1, "aria-label": words.slider,
+  });
+  const field = make("input", { type: "number", min: low, max: high, step: "any", "aria-label": words.field });
+  const nearest = (value) => stops.reduce(
+    (best, stop, i) => (Math.abs(stop - value) < Math.abs(stops[best] - value) ? i : best), 0);
+  slider.value = Math.floor(stops.length / 2);
+  slider.addEventListener("input", () => choose(stops[slider.valueAsNumber]));
+  field.addEventListener("input", () => {
+    choose(field.value !== "" && field.checkValidity() ? field.valueAsNumber : null);
+  });
+  const show = (said) => {
+    if (said !== null) slider.value = nearest(said);
+    slider.setAttribute("aria-valuetext", said === null ? words.open : write(said));
+    if (document.activeElement !== field) field.value = said ?? "";
+  };
+  const ends = [low, high].map((end) => make("span", { class: "card-ends", "aria-hidden": "true" }, write(end)));
+  const node = make("div", { class: "card-row" }, ends[0], slider, ends[1], field, unit.trim());
+  return { node, show, invalid: () => field.value !== "" && !field.checkValidity() };
+}
+
+/** The choices of a question as radio buttons. */
+function choiceControl({ choices }, choose) {
+  const name = `card-question-${questions++}`;
+  const inputs = choices.map((value) => make("input", { type: "radio", name, value }));
+  for (const input of inputs) input.addEventListener("change", () => choose(input.value));
+  const labels = choices.map((choice, i) => make("label", {}, inputs[i], choice));
+  const show = (said) => inputs.forEach((input) => { input.checked = input.value === said; });
+  return { node: make("div", { class: "card-choices" }, ...labels), show, invalid: () => false };
+}
+
+/** A folded table in which a lecturer counts the votes for each bin. */
+function poll({ bins, words }, counts, choose) {
+  const rows = bins.map((bin, i) => {
+    const field = make("input", {
+      type: "number", min: 0, step: 1, "aria-label": fill(words.votes, { bin }),
+    });
+    field.addEventListener("input", () => {
+      choose(i, field.checkValidity() ? Math.max(0, Math.round(field.valueAsNumber) || 0) : 0);
+    });
+    const bar = make("i", { class: "card-bar" });
+    const row = make("tr", {}, make("th", { scope: "row" }, bin), make("td", {}, field),
+      make("td", { class: "card-wide" }, bar));
+    return { row, field, bar };
+  });
+  const show = (votes) => {
+    const most = Math.max(1, ...votes);
+    rows.forEach(({ field, bar }, i) => {
+      if (document.activeElement !== field) field.value = votes[i] || "";
+      bar.style.width = `${(100 * votes[i]) / most}%`;
+    });
+  };
+  const table = make("table", { class: "card-poll" }, make("caption", {}, words.pollhint),
+    make("tbody", {}, ...rows.map(({ row }) => row)));
+  const node = make("details", {}, make("summary", {}, words.poll), table);
+  node.open = counts.some((votes) => votes > 0);
+  return { node, show };
+}
+
+function render({ model, el }) {
+  const ask = model.get("ask");
+  const { words } = ask;
+  const set = (values) => {
+    for (const [key, value] of Object.entries(values)) model.set(key, value);
+    model.save_changes();
+  };
+  const write = (said) =>
+    typeof said === "number" ? said.toLocaleString("en", { maximumSignificantDigits: 6 }) + ask.unit : said;
+  const choose = (said) => { set({ said }); show(); };
+
+  const control = ask.choices.length ? choiceControl(ask, choose) : numberControl(ask, write, choose);
+  const lock = make("button", { type: "button", class: "card-lock" }, words.lock);
+  const again = make("button", { type: "button" }, words.again);
+  const status = make("span", { role: "status", tabindex: "-1" });
+  const question = make("fieldset", {}, make("legend", {}, ask.text), control.node);
+  const votes = poll(ask, model.get("counts"), (i, count) => {
+    set({ counts: model.get("counts").map((old, k) => (k === i ? count : old)) });
+    votes.show(model.get("counts"));
+  });
+  el.append(make("div", { class: "minillm card" },
+    make("p", { class: "card-kicker" }, words.kicker), question,
+    make("div", { class: "card-status" }, lock, status, again), votes.node));
+
+  const message = (said, locked) => {
+    if (control.invalid()) return fill(words.range, { low: write(ask.low), high: write(ask.high) });
+    if (said === null) return words.hint;
+    return fill(locked ? words.locked : words.ready, { said: write(said) });
+  };
+  function show() {
+    const said = model.get("said");
+    const locked = model.get("locked");
+    question.disabled = locked;
+    lock.hidden = locked;
+    again.hidden = !locked;
+    lock.disabled = said === null;
+    control.show(said);
+    votes.show(model.get("counts"));
+    const text = message(said, locked);
+    if (status.textContent !== text) status.textContent = text;
+  }
+  lock.addEventListener("click", () => { set({ locked: true }); show(); status.focus(); });
+  again.addEventListener("click", () => {
+    set({ locked: false, said: null });
+    show();
+    question.querySelector("input").focus();
+  });
+  el.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // keys belong to the question, not to the notebook
+    if (event.key === "Enter" && event.target.type === "number" && !lock.disabled && question.contains(event.target)) {
+      event.preventDefault(); // else it presses what is focused next
+      lock.click();
+    }
+  });
+  model.on("change", show);
+  show();
+  return () => model.off("change", show);
+}
+
+export default { render };

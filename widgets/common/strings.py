@@ -1,0 +1,143 @@
+"""Every text that the widgets themselves show, in one catalogue.
+
+`say("player.position", unit="step", step=9, steps=48)` returns "step 9 of 48". Texts that
+belong to a lesson (titles, captions) come with its data and are not listed here.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CATALOGUE", "say", "section"]
+
+CATALOGUE: dict[str, str] = {
+    # the step player: controls
+    "player.name": "Step player",
+    "player.Home": "First step (Home)",
+    "player.ArrowLeft": "Previous step (left arrow)",
+    "player.play": "Play",
+    "player.pause": "Pause",
+    "player.ArrowRight": "Next step (right arrow)",
+    "player.End": "Last step (End)",
+    "player.scrub": "Step",
+    "player.speed": "Speed",
+    "player.rate": "{rate} / s",
+    "player.loop": "Loop",
+    "player.large": "Large type",
+    "player.controls": "Playback",
+    "player.legend": "Legend",
+    "player.numbers": "Numbers",
+    "player.keys": "Space plays, arrows step, Home and End jump. Tab reaches the cells, Enter goes "
+    "to the step that wrote one.",
+    # the step player: readouts
+    "player.position": "{unit} {step} of {steps}",
+    "player.short": "{unit} {step} / {steps}",
+    "player.empty": "Nothing to show: this run has no steps.",
+    "player.written": "written in {unit} {step}",
+    "player.blank": "blank",
+    "player.from": "comes from “{text}”",
+    "player.axis": "{label}: up to {end} {unit}",
+    "player.newline": "newline",
+    "player.tab": "tab",
+    "player.space": "space",
+    "player.nothing": "empty",
+    # tags of numbers
+    "tag.measured": "measured",
+    "tag.computed": "computed",
+    "tag.cited": "cited",
+    # token states, as the legend names them
+    "state.computed": "computed now",
+    "state.read": "read from the cache",
+    "state.free": "free slot",
+    "state.accepted": "accepted",
+    "state.rejected": "rejected",
+    "state.resampled": "resampled from the residual",
+    "state.bonus": "bonus token",
+    "state.unchecked": "never checked",
+    "state.guess": "guess",
+    "state.early": "right, not yet certain",
+    "state.settling": "settles in this pass",
+    "state.settled": "settled",
+    "state.visible": "visible",
+    "state.wasted": "computed and thrown away",
+    "state.masked": "masked",
+    # predict, lock, reveal
+    "predict.kicker": "Predict before you measure",
+    "predict.slider": "Your prediction, slider",
+    "predict.field": "Your prediction, number",
+    "predict.range": "Give a number from {low} to {high}.",
+    "predict.lock": "Lock it in",
+    "predict.hint": "Choose, then lock. Nothing below is spoiled until you run it.",
+    "predict.ready": "Your prediction: {said}. Lock it to commit.",
+    "predict.locked": "Locked: {said}. Run the next cells to find out.",
+    "predict.again": "Start over",
+    "predict.poll": "Audience poll",
+    "predict.pollhint": "How many raised a hand for each?",
+    "predict.votes": "Votes for {bin}",
+    "predict.open": "(not predicted yet)",
+    "predict.said": "(locked: {said})",
+    "reveal.none": "no prediction",
+    "reveal.you": "you said",
+    "reveal.times": "times off",
+    "reveal.off": "off",
+    "reveal.spot": "within 5 %",
+    "reveal.right": "right",
+    "reveal.other": "not what you said",
+    "reveal.unsaid": "no prediction; {tag} {truth}",
+    "reveal.said": "you said {said}, {tag} {truth}: {error}",
+    "reveal.poll": "Audience: {votes} of {total} said {bin}, where the answer lies.",
+    "reveal.here": "(the answer)",
+    # marks of statements
+    "mark.accepted": "holds",
+    "mark.early": "nearly",
+    "mark.rejected": "does not hold",
+    "mark.unchecked": "open",
+    # exercises
+    "exercise.heading": "Exercise {exercise}",
+    "exercise.kind": "This answer is not of the kind that was asked for ({error}).",
+    "exercise.open": "not answered yet",
+    "exercise.hint": "Hint {i} of {n}",
+    "exercise.hints": "Hints",
+    "exercise.raised": "Your code raised {error}{where}.",
+    "exercise.line": " in line {line}: {source}",
+    "exercise.slow": "Your code was still running after {seconds:g} seconds, so it was stopped.",
+    "exercise.loop": "Is there a loop that never ends?",
+    # exactness meter
+    "meter.heading": "Exactness",
+    "meter.tokens": "tokens equal: all {tokens}",
+    "meter.rounding": "equal within rounding; first different token: number {first}",
+    "meter.margin": "there the two best tokens are less than {margin} apart",
+    "meter.different": "tokens differ: first at number {first}{row}",
+    "meter.lengths": "one run ends after {first} tokens{row}, the other goes on",
+    "meter.row": " of row {row}",
+    "meter.empty": "nothing to compare: these runs have no tokens",
+    "meter.logits": "logits equal within {bound}",
+    "meter.logits_off": "logits differ by more than {bound}",
+    "meter.cache": "the cache equals a fresh prefill within {bound} ({tokens} tokens)",
+    "meter.cache_off": "the cache differs from a fresh prefill by more than {bound}",
+    "meter.cache_none": "this decoder keeps no cache",
+    "meter.live": "largest difference on this run: {difference}",
+    "meter.live_margin": "margin there: {margin}",
+    # source view
+    "source.heading": "{name} in {file}",
+    "source.lines": "{count} lines",
+    "source.key": "key line",
+    # series of bars and times
+    "series.trick": "with the trick",
+    "series.baseline": "baseline",
+    "series.draft": "draft",
+    "series.verify": "verify",
+    "series.target": "target p",
+    "series.proposal": "draft q",
+    "series.overlap": "min(p, q)",
+    "series.residual": "residual",
+}
+
+
+def say(key: str, **values: object) -> str:
+    """The text of `key` with its `{names}` filled in; an unknown key is a KeyError."""
+    return CATALOGUE[key].format(**values)
+
+
+def section(prefix: str) -> dict[str, str]:
+    """All texts under `prefix.`, keyed by the rest of their name: what the browser receives."""
+    start = prefix + "."
+    return {key.removeprefix(start): v for key, v in CATALOGUE.items() if key.startswith(start)}

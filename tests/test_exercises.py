@@ -73,7 +73,7 @@ def _empty() -> list[Any]:
     return [None, ..., NotImplemented, (1, ...), dots, documented, passes, returns, raises, Part]
 
 
-@pytest.mark.parametrize("answer", _empty(), ids=str)
+@pytest.mark.parametrize("answer", _empty(), ids=lambda part: getattr(part, "__name__", repr(part)))
 def test_nothing_written_yet_is_neutral(answer: Any) -> None:
     verdict = judge("toy.1", answer)
     assert (verdict.grade, verdict.says) == ("open", "not answered yet")

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -89,8 +90,16 @@ def test_only_listed_cells_go_uncompared_and_an_assertion_follows_each(path: Pat
         if is_measured(cell):
             assert following is not None, f"nothing follows {cell.id}"
             assert not is_measured(following), f"{cell.id} is followed by a measured cell"
-            nodes = ast.walk(ast.parse(following.source))
-            assert any(isinstance(node, ast.Assert) for node in nodes), f"no check of {cell.id}"
+            assert asserts(following), f"{following.id} checks nothing of {cell.id}"
+
+
+def asserts(cell: NotebookNode) -> bool:
+    """Whether a cell holds an assertion, or shows a comparison that came out True."""
+    kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+    shown = json.dumps(cell.outputs)
+    return ast.Assert in kinds or (
+        ast.Compare in kinds and "True" in shown and "False" not in shown
+    )
 
 
 @each_lesson

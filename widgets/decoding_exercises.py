@@ -14,6 +14,7 @@ from minillm.decoding import decode_recomputed
 from minillm.sampling import Sampler
 from minillm.tokens import encode
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
+from widgets.common.stable import digits
 
 __all__ = ["BITS", "NEW", "OPENING", "PROMPT", "check", "entropy_bits", "hint"]
 
@@ -137,9 +138,9 @@ def temperature(answer: Any) -> Verdict:
     bits = entropy_bits(answer)
     if abs(bits - BITS) <= 0.05:
         return right(
-            f"At temperature {answer:.3g} the entropy is {bits:.2f} bits: as uncertain as a fair "
-            f"choice among {2**BITS:.0f} tokens.",
-            f"At temperature 1, what the model itself says, it is {entropy_bits(1.0):.2f} bits.",
+            f"At temperature {answer:.3g} the entropy is {digits(bits)} bits: as uncertain as a "
+            f"fair choice among {2**BITS:.0f} tokens.",
+            f"At temperature 1, the model's own, it is {digits(entropy_bits(1.0))} bits.",
         )
     nats = bits * math.log(2)
     if abs(nats - BITS) <= 0.05:
@@ -149,7 +150,7 @@ def temperature(answer: Any) -> Verdict:
         )
     way = ("flat", "lower") if bits > BITS else ("sharp", "higher")
     return wrong(
-        f"At {answer:.3g} the entropy is {bits:.2f} bits, expected {BITS:g}.",
+        f"At {answer:.3g} the entropy is {digits(bits)} bits, expected {BITS:g}.",
         f"The distribution is too {way[0]}: try a {way[1]} temperature.",
     )
 

@@ -14,6 +14,7 @@ from minillm.roofline import forward_flops
 from minillm.zoo import CARDS, MODELS, Capacity, PublicModel, capacity
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
 from widgets.common.film import Bar, Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect
+from widgets.common.stable import digits, verbatim
 
 __all__ = ["CapacityExplorer", "batch_film", "growth_film"]
 
@@ -274,8 +275,8 @@ class CapacityExplorer(ChartExplorer):
             if found.tokens > model.context:
                 verdict += f", beyond the {model.context:,} it was trained for"
         return (
-            f"{model.name} ({model.source}), batch {self['batch']}, {self['bits']} bits: "
-            f"weights {found.weights / 1e9:,.3g} GB, cache {found.per_token:,.0f} bytes a token "
+            f"{model.name} ({verbatim(model.source)}), batch {self['batch']}, {self['bits']} bits: "
+            f"weights {digits(found.weights / 1e9)} GB, cache {found.per_token:,.0f} bytes a token "
             f"({model.kv_formula}); on {self['cards']} x {self['card'].name}: {verdict}. Computed."
         )
 

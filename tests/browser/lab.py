@@ -29,7 +29,7 @@ SETTINGS = {
 }
 
 FIGURES = """element => [...element.querySelectorAll(
-    '.js-plotly-plot svg, svg[role=img], img, canvas, table')]
+    'svg, img, canvas, table')]
     .map(e => e instanceof HTMLCanvasElement ? e.toDataURL() : e.outerHTML).join('\\n')"""
 
 

@@ -3,7 +3,7 @@
 from lab import LabPage
 from playwright.sync_api import expect
 
-SLIDER = ".widget-slider .noUi-handle, input[type=range]"
+SLIDER = ".widget-slider .noUi-handle"  # an ipywidgets one: the kernel draws the answer
 
 
 def test_lesson_02_runs_and_a_control_changes_its_figure(lab_page: LabPage):

@@ -15,6 +15,7 @@ function render({ model, el }) {
 
   let timer;
   const show = () => {
+    // eslint-disable-next-line no-restricted-properties -- Python has escaped every text in it
     body.innerHTML = model.get("html");
     clearTimeout(timer);
     timer = setTimeout(() => (status.textContent = model.get("spoken")), LATER);

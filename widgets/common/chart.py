@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 import ipywidgets
 import plotly.graph_objects as go
 
+from widgets.common.stable import verbatim
 from widgets.common.svg import Pictured
 from widgets.common.theme import LIGHT, SERIES, STATES, css, template
 
@@ -253,7 +254,7 @@ class _Plot:
         for value in _ticks(*self.y_range, self.chart.log_y):
             y = self.y(value)
             parts.append(f'<path d="M{LEFT} {y}H{WIDTH - 24}" stroke="{LIGHT.line}"/>')
-            parts.append(_text(LEFT - 8, y + 4, f"{value:,.6g}", "end", 12, muted=True))
+            parts.append(_text(LEFT - 8, y + 4, verbatim(f"{value:,.6g}"), "end", 12, muted=True))
         if self.labels:
             for i, text in enumerate(self.labels):
                 parts.append(_text(self.x(i + 0.5), HEIGHT - BOTTOM + 18, text, "middle", 12))
@@ -261,7 +262,14 @@ class _Plot:
             for value in _ticks(*self.x_range, self.chart.log_x):
                 at = self.x(value)
                 parts.append(
-                    _text(at, HEIGHT - BOTTOM + 18, f"{value:,.6g}", "middle", 12, muted=True)
+                    _text(
+                        at,
+                        HEIGHT - BOTTOM + 18,
+                        verbatim(f"{value:,.6g}"),
+                        "middle",
+                        12,
+                        muted=True,
+                    )
                 )
         return parts
 

@@ -29,6 +29,7 @@ from widgets.common.attempt import (
     wrong,
 )
 from widgets.common.card import OPEN, RIGHT, WRONG, Card, Note, Statement
+from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
 __all__ = ["Answer", "Verdict", "check", "exercise", "hint", "judge", "right", "run", "wrong"]
@@ -89,7 +90,7 @@ def check(key: str, answer: Answer) -> Card:
     """Show the verdict on an answer, and hints as long as it is not right."""
     verdict = judge(key, answer)
     hints = () if verdict.grade == "right" else _folds(find(key))
-    said = Statement(_MARKS[verdict.grade], verdict.says, verdict.look)
+    said = Statement(_MARKS[verdict.grade], verbatim(verdict.says), verbatim(verdict.look))
     return Note(say("exercise.heading", exercise=key), (said,), hints).card()
 
 

@@ -115,7 +115,7 @@ def question_picture(question: Question, said: Answer | None) -> str:
         if said is None
         else say("predict.said", said=with_unit(said, question.unit))
     )
-    page.text(PAD, page.y + 10, state, muted=True)
+    page.text(PAD, page.y + 14, state, muted=True)
     page.y += 14
     return page.document(f"{question.text} {state}")
 
@@ -124,15 +124,19 @@ def picture(outcome: Outcome) -> str:
     """The outcome as SVG."""
     page, x = Page(dark=False), PAD
     page.text(PAD, 26, outcome.question.text, 13, muted=True)
-    said, truth, error = _values(outcome)
-    label = outcome.error[1]
-    shown = [(said, say("reveal.you")), (truth, say(f"tag.{outcome.tag}")), (error, label)]
-    for value, under in shown if error else [*shown[:2], (label or outcome.said_text, "")]:
+    page.y = 60
+    labels = say("reveal.you"), say(f"tag.{outcome.tag}"), outcome.error[1]
+    for value, label in zip(_values(outcome), labels, strict=True):
+        room = max(15 * len(value), 8 * len(label)) + 36
+        if x > PAD and x + room > WIDTH:
+            x, page.y = PAD, page.y + 54
         if value:
-            page.text(x, 60, value, 24, bold=True)
-            page.text(x, 80, under, 13, muted=True)
-            x += max(15 * len(value), 8 * len(under)) + 36
-    page.y = 84
+            page.text(x, page.y, value, 24, bold=True)
+            page.text(x, page.y + 20, label, 13, muted=True)
+            x += room
+    page.y += 24
+    if not outcome.error[0]:
+        page.paragraph(outcome.error[1] or outcome.said_text, muted=True)
     if not outcome.question.choices and not isinstance(outcome.truth, str):
         page.y += 14
         _axis(page, outcome.question)
@@ -165,6 +169,7 @@ def _mark(page: Page, question: Question, value: float, colour: str) -> None:
 
 
 def _bars(page: Page, outcome: Outcome) -> None:
+    page.y += 6
     page.paragraph(outcome.poll, muted=True)
     page.y += 10
     here, most = outcome.question.bin_of(outcome.truth), max(outcome.counts)

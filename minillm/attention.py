@@ -14,11 +14,12 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from minillm.config import ModelConfig
+from minillm.norm import RMSNorm
 
 __all__ = [
     "Attend",
@@ -34,7 +35,8 @@ __all__ = [
 class Cache(Protocol):
     """What the model asks of a cache; `minillm.kv_cache.KVCache` is the plain one."""
 
-    lengths: Tensor  # (B,) tokens each row holds, on the host
+    @property
+    def lengths(self) -> Tensor: ...  # (B,) tokens each row holds, on the host
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -80,7 +82,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     The minus sign that a rotation needs stands in the first half of the sines.
     """
     cos, sin = rotation
-    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Attend(nn.Module):
@@ -114,6 +116,20 @@ def attention_weights(
     return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
 
+class QKNorm(nn.Module):
+    """Qwen3's RMSNorm of every query and key, one weight for queries and one for keys."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.heads = [config.num_attention_heads, config.num_key_value_heads]
+        self.q = RMSNorm(config.head_dim, config.rms_norm_eps)
+        self.k = RMSNorm(config.head_dim, config.rms_norm_eps)
+
+    def forward(self, qk: Tensor) -> Tensor:
+        q, k = qk.split(self.heads, dim=1)
+        return torch.cat((self.q(q), self.k(k)), dim=1)
+
+
 class Attention(nn.Module):
     """Each query head reads the keys and values of its group; q, k and v are one matrix."""
 
@@ -121,22 +137,24 @@ class Attention(nn.Module):
         super().__init__()
         C, D = config.hidden_size, config.head_dim
         H, G = config.num_attention_heads, config.num_key_value_heads
-        self.layer, self.head_dim, self.heads = layer, D, (H, G, G)
+        self.layer, self.head_dim = layer, D
+        self.query_heads, self.kv_heads = H, G
         self.qkv = nn.Linear(C, (H + 2 * G) * D, bias=config.qkv_bias)
         self.out = nn.Linear(H * D, C, bias=False)
-        self.q_norm = nn.RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(D, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.qk_norm = QKNorm(config) if config.qk_norm else None
         self.attend = Attend()
 
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        heads = rearrange(self.qkv(x), "b t (h d) -> b h t d", d=self.head_dim)
-        q, k, v = heads.split(self.heads, dim=1)
-        q, k = rotate(self.q_norm(q), rotation), rotate(self.k_norm(k), rotation)
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H+2G, T, D)
+        qk, v = heads.split([self.query_heads + self.kv_heads, self.kv_heads], dim=1)
+        if self.qk_norm is not None:
+            qk = self.qk_norm(qk)
+        q, k = rotate(qk, rotation).split([self.query_heads, self.kv_heads], dim=1)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, G, S, D)
-        return self.out(rearrange(self.attend(q, k, v, mask), "b h t d -> b t (h d)"))
+        return self.out(self.attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 def visible_keys(

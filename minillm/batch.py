@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.sampling import Sampler, pick
+from minillm.sampling import Sampler
 
 __all__ = ["Batch", "Row"]
 
@@ -98,7 +98,7 @@ class Batch:
 
     def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
         """Pick one token for each row that has not ended, and append it."""
-        tokens = pick(self._sampler.probabilities(logits), self._uniforms()).tolist()
+        tokens = self._sampler.choose(logits, self._uniforms()).tolist()
         return tuple(self._commit_row(b, token, logits[b]) for b, token in enumerate(tokens))
 
     def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:

@@ -95,6 +95,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}.partial")
     try:
         write(beside)
+        beside.chmod(0o644)  # safetensors leaves its files to their owner alone
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -126,8 +127,9 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
         if config.qkv_bias:
             parts[ours + "attention.qkv.bias"] = [(f"{attention}{x}.bias", n) for x, n in qkv]
         if config.qk_norm:
-            for x in ("q_norm", "k_norm"):
-                parts[f"{ours}attention.{x}.weight"] = [(f"{attention}{x}.weight", config.head_dim)]
+            for x in ("q", "k"):
+                theirs_norm = f"{attention}{x}_norm.weight"
+                parts[f"{ours}attention.qk_norm.{x}.weight"] = [(theirs_norm, config.head_dim)]
     parts["norm.weight"] = [("model.norm.weight", C)]
     if not config.tie_word_embeddings:
         parts["head.weight"] = [("lm_head.weight", config.vocab_size)]

@@ -141,9 +141,10 @@ def _cache(model: Model, batch: Batch) -> Iterator[Step]:
         start = time.perf_counter()
         logits = _next_logits(model, tokens, counts, cache)
         rows = batch.commit(logits)
-        cache.truncate([length - 1 for length in batch.lengths])  # drops padding and ended rows
-        cached = tuple(cache.lengths.tolist())
-        yield Step(rows, cached, forwards, tokens.numel(), time.perf_counter() - start)
+        held = [length - 1 for length in batch.lengths]  # all but the newest token of each text
+        if held != cache.lengths.tolist():
+            cache.truncate(held)  # drops padding, and what ended rows have computed
+        yield Step(rows, tuple(held), forwards, tokens.numel(), time.perf_counter() - start)
         if batch.all_ended:
             return
         tokens = batch.newest()  # decode: (B, 1)
@@ -156,5 +157,7 @@ def _next_logits(
 ) -> Tensor:
     """Forward (B, T) right-padded tokens; the logits (B, V) after token counts[b] of row b."""
     hidden = model.hidden(tokens, cache)
+    if tokens.shape[1] == 1:
+        return model.head(hidden[:, 0])
     last = torch.tensor(counts, device=hidden.device) - 1
     return model.head(hidden[torch.arange(len(counts), device=hidden.device), last])

@@ -15,7 +15,7 @@ length is gpt-fast's.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from minillm.config import ModelConfig
@@ -58,8 +58,14 @@ class KVCache:
         self.capacity = capacity
         self.keys = torch.zeros(*shape, capacity, config.head_dim, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
-        self.lengths = torch.zeros(batch, dtype=torch.int64)
-        self._previous = self.lengths
+        self._layers = list(zip(self.keys, self.values, strict=True))  # views, (B, G, slots, D)
+        self._lengths = [0] * batch
+        self._previous = self._lengths  # before the last forward pass
+
+    @property
+    def lengths(self) -> Int[Tensor, " B"]:
+        """Tokens that each row holds, on the host."""
+        return torch.tensor(self._lengths)
 
     @property
     def nbytes(self) -> int:
@@ -76,24 +82,24 @@ class KVCache:
         Raises:
             ValueError: no room.
         """
-        keys, values = self.keys[layer], self.values[layer]  # views, (B, G, slots, D)
-        lengths, T = self.lengths.tolist(), k.shape[2]
-        S = max(lengths) + T
+        keys, values = self._layers[layer]
+        T = k.shape[2]
+        S = max(self._lengths) + T
         if S > self.capacity:
             raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
-        if len(set(lengths)) == 1:
+        if len(set(self._lengths)) == 1:
             keys[:, :, S - T : S] = k
             values[:, :, S - T : S] = v
         else:
-            for row, start in enumerate(lengths):
+            for row, start in enumerate(self._lengths):
                 keys[row, :, start : start + T] = k[row]
                 values[row, :, start : start + T] = v[row]
         return keys[:, :, :S], values[:, :, :S]
 
     def advance(self, count: int) -> None:
         """Count the `count` tokens just appended to every layer; once per forward pass."""
-        self._previous = self.lengths
-        self.lengths = self.lengths + count
+        self._previous = self._lengths
+        self._lengths = [length + count for length in self._lengths]
 
     def truncate(self, lengths: Sequence[int]) -> None:
         """Forget all but the first `lengths[b]` tokens of each row b.
@@ -104,16 +110,14 @@ class KVCache:
         Raises:
             ValueError: not one length per row, or a length outside 0 to the present one.
         """
-        wanted = torch.tensor(lengths, dtype=torch.int64)
-        if wanted.shape != self.lengths.shape or bool(
-            ((wanted < 0) | (wanted > self.lengths)).any()
+        if len(lengths) != len(self._lengths) or not all(
+            0 <= wanted <= held for wanted, held in zip(lengths, self._lengths, strict=True)
         ):
             raise ValueError(
-                f"lengths must be one per row, from 0 to {self.lengths.tolist()}, "
-                f"got {wanted.tolist()}"
+                f"lengths must be one per row, from 0 to {self._lengths}, got {list(lengths)}"
             )
-        self.lengths = wanted
-        self._previous = torch.minimum(self._previous, wanted)
+        self._lengths = list(lengths)
+        self._previous = [min(pair) for pair in zip(self._previous, lengths, strict=True)]
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep, of the last forward pass, the tokens `rows[b]` of batch row b, moved together.
@@ -123,13 +127,15 @@ class KVCache:
         Raises:
             ValueError: not one list per batch row, or an index outside the last pass.
         """
-        count = (self.lengths - self._previous).tolist()
+        count = [now - then for now, then in zip(self._lengths, self._previous, strict=True)]
         if len(rows) != len(count) or any(
             not 0 <= i < n for kept, n in zip(rows, count, strict=False) for i in kept
         ):
             raise ValueError(f"rows must be indices below {count} for each row, got {list(rows)}")
-        for row, (start, kept) in enumerate(zip(self._previous.tolist(), rows, strict=True)):
+        for row, (start, kept) in enumerate(zip(self._previous, rows, strict=True)):
             source = torch.tensor(kept, dtype=torch.int64, device=self.keys.device) + start
             for buffer in (self.keys, self.values):
                 buffer[:, row, :, start : start + len(kept)] = buffer[:, row, :, source]
-        self.lengths = self._previous + torch.tensor([len(kept) for kept in rows])
+        self._lengths = [
+            start + len(kept) for start, kept in zip(self._previous, rows, strict=True)
+        ]

@@ -50,8 +50,7 @@ class Sampler:
         Raises:
             ValueError: a logit is NaN or infinite.
         """
-        if not bool(torch.isfinite(logits).all()):
-            raise ValueError("logits must be finite")
+        _require_finite(logits)
         if self.temperature == 0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
                 -1, logits.argmax(-1, keepdim=True), 1.0
@@ -69,6 +68,17 @@ class Sampler:
             p = torch.zeros_like(p).scatter_(-1, order, p / p.sum(-1, keepdim=True))
         return p
 
+    def choose(self, logits: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+        """The token that u picks from `probabilities`; a greedy choice needs neither.
+
+        Raises:
+            ValueError: a logit is NaN or infinite.
+        """
+        if self.temperature > 0:
+            return pick(self.probabilities(logits), u)
+        _require_finite(logits)
+        return logits.argmax(-1)
+
 
 GREEDY = Sampler(temperature=0)
 
@@ -84,3 +94,8 @@ def pick(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     total = cumulative[..., -1]
     threshold = torch.minimum(u * total, total.nextafter(torch.zeros_like(total)))
     return (cumulative <= threshold.unsqueeze(-1)).sum(-1)
+
+
+def _require_finite(logits: Tensor) -> None:
+    if not bool(torch.isfinite(logits).all()):
+        raise ValueError("logits must be finite")

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from minillm.checkpoint import shipped
 from minillm.evaluation import evaluate
-from minillm.recipe import Recipe
-from minillm.trainer import Trainer, new_trainer
-from minillm.training_data import TrainingData
-from minillm.training_result import write_result
-from minillm.training_state import read_state, restore, write_state
+from minillm.training.data import TrainingData
+from minillm.training.recipe import Recipe
+from minillm.training.result import write_result
+from minillm.training.state import read_state, restore, write_state
+from minillm.training.trainer import Trainer, new_trainer
 
 __all__ = ["add_arguments", "run"]
 

@@ -6,7 +6,7 @@ seen lives in a cache that is passed in (`minillm.kv_cache`).
 
 Dimensions: B batch, T new tokens, C width, F MLP width, V vocabulary.
 
-Sources: Llama (arXiv 2302.13971); gated MLP (arXiv 2002.05202); RMSNorm (arXiv 1910.07467).
+Sources: Llama (arXiv 2302.13971); gated MLP (arXiv 2002.05202).
 """
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minillm.attention import Attention, Cache, Rotary, Rotation, visible_keys
 from minillm.config import ModelConfig
+from minillm.norm import RMSNorm
 
 __all__ = ["MLP", "Block", "Transformer"]
 
@@ -38,9 +39,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.attention = Attention(config, layer)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
     def forward(
@@ -58,7 +59,7 @@ class Transformer(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.head.weight = self.embed.weight

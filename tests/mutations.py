@@ -113,8 +113,8 @@ BUGS = [
     Bug(
         "truncate forgets one token too many",
         "kv_cache",
-        "        self.lengths = wanted\n",
-        "        self.lengths = (wanted - 1).clamp(min=0)\n",
+        "        self._lengths = list(lengths)\n",
+        "        self._lengths = [max(length - 1, 0) for length in lengths]\n",
         "truncate_and_continue",
     ),
     Bug(
@@ -163,7 +163,7 @@ BUGS = [
     Bug(
         "rows of a ragged batch written at one length",
         "kv_cache",
-        "        if len(set(lengths)) == 1:\n",
+        "        if len(set(self._lengths)) == 1:\n",
         "        if True:\n",
         "ragged_rows",
     ),

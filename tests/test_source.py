@@ -30,8 +30,9 @@ def test_the_lines_are_the_librarys() -> None:
 
 
 def test_text_names_function_file_and_key_lines() -> None:
-    view = source(KVCache.advance, ["self.lengths ="])
-    expected = "KVCache.advance in minillm/kv_cache.py\n    self.lengths = self.lengths + count"
+    view = source(KVCache.advance, ["self._lengths ="])
+    key = "    self._lengths = [length + count for length in self._lengths]"
+    expected = f"KVCache.advance in minillm/kv_cache.py\n{key}"
     data, _ = view._repr_mimebundle_()
     assert data["text/plain"] == view.summary() == expected
     assert "image/svg+xml" not in data

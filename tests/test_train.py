@@ -13,13 +13,16 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from minillm import checkpoint, heldout, train, training_result, training_state
+from minillm import checkpoint, heldout, train
 from minillm.cli import main
 from minillm.evaluation import evaluate
-from minillm.muon import Muon, orthogonalise
-from minillm.objective import distance_to, gate_outputs, training_loss
-from minillm.recipe import Recipe
-from minillm.text_data import (
+from minillm.tokens import END_OF_TEXT
+from minillm.training import result as training_result
+from minillm.training import state as training_state
+from minillm.training.muon import Muon, orthogonalise
+from minillm.training.objective import distance_to, gate_outputs, training_loss
+from minillm.training.recipe import Recipe
+from minillm.training.text_data import (
     batch_rows,
     pack,
     read_texts,
@@ -27,8 +30,7 @@ from minillm.text_data import (
     split_tail,
     train_tokenizer,
 )
-from minillm.tokens import END_OF_TEXT
-from minillm.trainer import Trainer, new_model, new_trainer, optimizers
+from minillm.training.trainer import Trainer, new_model, new_trainer, optimizers
 
 TEXTS = heldout.stories()[:30]
 TINY = Recipe(

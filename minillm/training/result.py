@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 
 from minillm.checkpoint import load, save, write_whole
 from minillm.evaluation import evaluate
-from minillm.model_card import model_card
 from minillm.tokens import END_OF_TEXT
-from minillm.trainer import Trainer
-from minillm.training_data import TrainingData, describe
+from minillm.training.data import TrainingData, describe
+from minillm.training.model_card import model_card
+from minillm.training.trainer import Trainer
 from minillm.transformer import Transformer
 
 __all__ = ["storage_dtype", "write_result"]

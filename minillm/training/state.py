@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minillm.checkpoint import write_whole
-from minillm.trainer import Trainer
+from minillm.training.trainer import Trainer
 
 __all__ = ["read_state", "restore", "write_state"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minillm.recipe import Recipe
-from minillm.text_data import pack, read_texts, read_tokenizer, split_tail, train_tokenizer
+from minillm.training.recipe import Recipe
+from minillm.training.text_data import pack, read_texts, read_tokenizer, split_tail, train_tokenizer
 
 __all__ = ["TrainingData", "describe"]
 

@@ -2,7 +2,7 @@
 
 A step reads the rows that belong to its number, follows the gradient of the objective with Muon
 (matrices of the layers) and AdamW (all else), and counts itself. The weights, the optimizers'
-means, the count and the time are the whole state (`minillm.training_state` writes it to a file).
+means, the count and the time are the whole state (`minillm.training.state` writes it to a file).
 
 Source of the recipe: nanoGPT speed runs and Keller Jordan's "Muon" (2024).
 """
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from minillm.checkpoint import load
 from minillm.config import ModelConfig
-from minillm.muon import Muon
-from minillm.objective import training_loss
-from minillm.recipe import Recipe
-from minillm.text_data import batch_rows
+from minillm.training.muon import Muon
+from minillm.training.objective import training_loss
+from minillm.training.recipe import Recipe
+from minillm.training.text_data import batch_rows
 from minillm.transformer import Transformer
 
 __all__ = ["Trainer", "new_model", "new_trainer", "optimizers"]
@@ -132,7 +132,7 @@ class Trainer:
                 cross_entropy_weight=recipe.cross_entropy_weight,
                 gate_l1=recipe.gate_l1,
             )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             raise ValueError(

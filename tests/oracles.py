@@ -261,12 +261,14 @@ def picks_inverse_cdf(lib: ModuleType, seed: int = 0) -> None:
     counts = counts[counts.sum(1) == n]  # all ways to split n eighths among four tokens
     p = counts.double() / n
     cells = torch.arange(n, dtype=torch.float64) / n
-    first = [[t for t, c in enumerate(row) for _ in range(c)] for row in counts.tolist()]
+    first = torch.tensor(
+        [[t for t, c in enumerate(row) for _ in range(c)] for row in counts.tolist()]
+    )
     for inside in (0.0, 0.5 / n, 1 / n - 2**-53):
         u = (cells + inside).expand(len(p), n)
-        assert pick(p[:, None].expand(-1, n, -1), u).tolist() == first
+        assert torch.equal(pick(p[:, None].expand(-1, n, -1), u), first)
     last = torch.full((len(p),), 1 - 2**-53, dtype=torch.float64)
-    assert pick(p, last).tolist() == [row[-1] for row in first]
+    assert torch.equal(pick(p, last), first[:, -1])
 
 
 def decoders_agree(lib: ModuleType, seed: int = 0, temperature: float = 1.0) -> None:

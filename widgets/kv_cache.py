@@ -187,7 +187,7 @@ def batch_film(
     useful = [sum(step.cached) for step in steps]
     return Film(
         title="One batch, rows of different lengths",
-        hint="A batch runs until its longest row ends. Struck places are computed and thrown away.",
+        hint="A batch runs until its last row ends. Grey places are computed and thrown away.",
         captions=tuple(_batch_caption(step, len(prompts)) for step in steps),
         panels=(Lanes(lanes),),
         numbers=(

@@ -87,6 +87,13 @@ class Chart:
         return [y for s in self.series for y in s.y] + [v.y for v in self.levels] + marked
 
     @property
+    def x_range(self) -> tuple[float, float]:
+        """Of the curves; bars stand at 0.5, 1.5, ... of their number."""
+        xs = [x for s in self.series if isinstance(s, Curve) for x in s.x]
+        bars = [len(s.labels) for s in self.series if isinstance(s, Columns)]
+        return (min(xs), max(xs)) if xs else (0.0, float(max(bars)))
+
+    @property
     def y_range(self) -> tuple[float, float]:
         low, high = min(self._ys()), max(self._ys())
         if self.log_y:
@@ -106,19 +113,20 @@ def figure(chart: Chart) -> go.Figure:
             line = {"color": colour, "dash": dash, "width": 2.5}
             fig.add_scatter(name=series.name, x=series.x, y=series.y, mode="lines", line=line)
     for level in chart.levels:
-        fig.add_hline(
-            level.y, line={"dash": "dot", "width": 1.5, "color": LIGHT.muted},
-            annotation_text=level.name, annotation_position="top left",
+        fig.add_scatter(
+            x=chart.x_range, y=[level.y] * 2, mode="lines+text", text=[level.name, ""],
+            textposition="top right", line={"dash": "dot", "width": 1.5, "color": LIGHT.muted},
+            showlegend=False, name=level.name,
         )  # fmt: skip
     if chart.note:
         x, y, text = chart.note
         fig.add_scatter(
-            x=[x], y=[y], mode="markers+text", text=[text], textposition="bottom left",
+            x=[x], y=[y], mode="markers+text", text=[text], textposition="top left",
             marker={"size": 11, "symbol": "x", "color": COLOURS[1]}, showlegend=False,
         )  # fmt: skip
     bottom, top = chart.y_range
     fig.update_layout(
-        title_text=chart.title, height=400, paper_bgcolor="rgba(0,0,0,0)",
+        title_text=chart.title, height=400, autosize=True, paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)", bargap=0.25,
         showlegend=len(chart.series) > 1,
     )  # fmt: skip
@@ -188,6 +196,7 @@ def _row(controls: Any) -> ipywidgets.HBox:
 _STYLE = """
 .minillm.chart { border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
   background: var(--page); }
+.minillm.chart .plotly-graph-div, .minillm.chart .js-plotly-plot { width: 100%; }
 .minillm.chart .readout { margin: 0; padding: 8px 12px; border-left: 3px solid var(--accent);
   background: var(--soft); color: var(--text); font-size: 14px; line-height: 1.45; }
 .minillm.chart .js-plotly-plot text { fill: var(--text) !important; }
@@ -236,11 +245,8 @@ class _Plot:
 
     def __init__(self, chart: Chart):
         self.chart = chart
-        curves = [s for s in chart.series if isinstance(s, Curve)]
         self.labels = next((s.labels for s in chart.series if isinstance(s, Columns)), ())
-        xs = [x for curve in curves for x in curve.x] + ([chart.note[0]] if chart.note else [])
-        self.x_range = (min(xs), max(xs)) if xs else (0.0, float(len(self.labels)))
-        self.y_range = chart.y_range
+        self.x_range, self.y_range = chart.x_range, chart.y_range
 
     def x(self, value: float) -> int:
         return LEFT + round(_part(value, *self.x_range, self.chart.log_x) * (WIDTH - LEFT - 24))
@@ -303,7 +309,7 @@ class _Plot:
             x, y = self.x(self.chart.note[0]), self.y(self.chart.note[1])
             parts.append(f'<path d="M{x - 6} {y - 6}l12 12m0-12l-12 12" stroke="{COLOURS[1]}" '
                          'stroke-width="3"/>')  # fmt: skip
-            parts.append(_text(x - 12, y + 20, self.chart.note[2], "end", 12, bold=True))
+            parts.append(_text(x - 12, y - 14, self.chart.note[2], "end", 12, bold=True))
         return parts
 
     def _columns(self, series: Columns, index: int, count: int, colour: str) -> list[str]:

@@ -12,9 +12,9 @@ __all__ = ["RMSNorm"]
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last axis, in float32 or better.
 
-    The same as `torch.nn.RMSNorm`, its naive twin, in half as many operations: on one token each
-    operation costs more than its arithmetic. With C components, sqrt(mean(x^2) + eps) is
-    hypot(|x|, sqrt(C eps)) / sqrt(C).
+    It is `torch.nn.RMSNorm`, its naive twin, up to the rounding of eps, in half as many
+    operations: on one token each operation costs more than its arithmetic. With C components,
+    sqrt(mean(x^2) + eps) is hypot(|x|, sqrt(C eps)) / sqrt(C).
     """
 
     floor: Tensor

@@ -64,10 +64,18 @@ MODELS: dict[str, PublicModel] = {
     model.name: model
     for model in (
         _model("GPT-3", 175e9, (96, 96, 128), 2048, "arXiv 2005.14165, table 2.1"),
-        _model("Llama-2-7B", 6.738e9, (32, 32, 128), 4096, "arXiv 2307.09288; its config.json"),
-        _model("Llama-2-70B", 68.977e9, (80, 8, 128), 4096, "arXiv 2307.09288; its config.json"),
-        _model("Llama-3-8B", 8.030e9, (32, 8, 128), 8192, "arXiv 2407.21783, table 3"),
-        _model("Llama-3.1-405B", 405.9e9, (126, 8, 128), 131_072, "arXiv 2407.21783, table 3"),
+        _model(
+            "Llama-2-7B", 6_738_415_616, (32, 32, 128), 4096, "arXiv 2307.09288; its config.json"
+        ),
+        _model(
+            "Llama-2-70B", 68_976_648_192, (80, 8, 128), 4096, "arXiv 2307.09288; its config.json"
+        ),
+        _model(
+            "Llama-3-8B", 8_030_261_248, (32, 8, 128), 8192, "its config.json (arXiv 2407.21783)"
+        ),
+        _model(
+            "Llama-3.1-405B", 405_853_388_800, (126, 8, 128), 131_072, "arXiv 2407.21783, table 3"
+        ),
         PublicModel(
             "DeepSeek-V3 (MLA)",
             671e9,
@@ -118,7 +126,7 @@ def capacity(
     """What fits when weights and cache are both stored in `bits` bits a number.
 
     >>> capacity(MODELS["Llama-3-8B"], CARDS["RTX 4090"]).tokens
-    60577
+    60573
     """
     return Capacity(
         weights=model.parameters * bits / 8,

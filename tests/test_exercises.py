@@ -210,7 +210,7 @@ def test_rows_without_a_cache() -> None:
         (1560, "last token is written"),
         (2688, "early passes"),
         (55, "with a cache"),
-        (56, "one row a token"),
+        (56, "one a token"),
         (7, "2 + 3 + 4"),
     ],
 )

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from minillm import Sampler, Transformer
 from minillm.tokens import encode, pieces
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
+from widgets.common.page import visible
 
 __all__ = ["CostExplorer", "DistributionExplorer"]
 
@@ -51,7 +52,7 @@ class DistributionExplorer(ChartExplorer):
 
     def chart(self) -> Chart:
         order, own, shaped = self._distributions()
-        labels = [f"“{piece}”" for piece in pieces(self._tokenizer, order)]
+        labels = self._labels(order)
         return Chart(
             title="Sampling reshapes the model's distribution before it draws",
             x_title=f"the {SHOWN} most probable next tokens",
@@ -65,12 +66,20 @@ class DistributionExplorer(ChartExplorer):
     def summary(self) -> str:
         order, own, shaped = self._distributions()
         kept = sum(p > 0 for p in shaped)
-        first = pieces(self._tokenizer, order[:1])[0]
+        first = self._labels(order)[0]
         return (
             f"Temperature {self['temperature']:g}, top-k {self['top_k']}, top-p {self['top_p']:g}: "
-            f"“{first}” has {own[0]:.0%} of the model's own distribution and {shaped[0]:.0%} of "
+            f"{first} has {own[0]:.0%} of the model's own distribution and {shaped[0]:.0%} of "
             f"what is drawn from; {kept} of the {SHOWN} shown can be drawn. Computed."
         )
+
+    def _labels(self, tokens: Sequence[int]) -> list[str]:
+        """Their text in quotes; alike ones, such as parts of characters, with their number."""
+        texts = [f"“{visible(piece)}”" for piece in pieces(self._tokenizer, tokens)]
+        return [
+            text if texts.count(text) == 1 else f"{text} {token}"
+            for text, token in zip(texts, tokens, strict=True)
+        ]
 
     def _distributions(self) -> tuple[list[int], list[float], list[float]]:
         """The likeliest tokens, with their probability before and after shaping."""

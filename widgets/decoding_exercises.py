@@ -42,18 +42,19 @@ def rows_recomputed(answer: Any) -> Verdict:
         n * (p + n): "That charges every pass for the full text; early passes see a shorter one.",
         (p + n) * (p + n + 1) // 2: "That writes the prompt token by token too; it is forwarded "
         "as a whole by the first pass.",
-        p + n: "That is one row a token. Without a cache, each pass sees all of the text again.",
+        p + n: "That is one a token. Without a cache, each pass sees all of the text again.",
         p + n - 1: "That is the work with a cache, the next lesson. Here each pass sees all text.",
     }
     if answer == true:
         steps = _rows_of_a_real_run()
         return right(
-            f"{true:,} rows, and a run of decode_recomputed counts {steps:,}.",
-            f"n·p + n(n - 1)/2: the second part grows with the square of n. {p + n - 1} would do.",
+            f"{true:,} tokens, and a run of decode_recomputed counts {steps:,}.",
+            f"n·p + n(n - 1)/2: the second part grows with the square of n. "
+            f"With a cache: {p + n - 1}.",
         )
     return wrong(
-        f"Expected the number of rows over all {n} passes, got {answer:,}.",
-        mistakes.get(answer, "Try 3 new tokens after a prompt of 2 by hand: 2 + 3 + 4 = 9 rows."),
+        f"Expected the number of tokens over all {n} passes, got {answer:,}.",
+        mistakes.get(answer, "Try 3 new tokens after a prompt of 2 by hand: 2 + 3 + 4 = 9 tokens."),
     )
 
 

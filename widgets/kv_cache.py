@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -30,13 +31,16 @@ def growth_film(
         config: the model's.
 
     Raises:
-        ValueError: the two runs differ in length, or `pieces` does not fit them.
+        ValueError: not one row each, run without and with a cache, of these `pieces`.
     """
     count = len(cached)
     prompt = len(pieces) - count + 1
-    if len(plain) != count or prompt < 1 or cached[0].computed != prompt:
+    held = [(n,) for n in range(prompt, prompt + count)]  # tokens forwarded by the end of a step
+    recomputed = [(step.computed,) for step in plain]
+    if not cached or held != recomputed or held != [step.cached for step in cached]:
         raise ValueError(
-            f"{len(plain)} and {count} steps do not fit {len(pieces)} forwarded tokens"
+            f"{len(plain)} and {count} steps do not fit {len(pieces)} forwarded tokens of one row, "
+            "without and with a cache"
         )
     births = [max(0, i - prompt + 1) for i in range(len(pieces))]  # step that first forwards i
     return Film(
@@ -230,7 +234,7 @@ class CapacityExplorer(ChartExplorer):
         models = {shipped.name: shipped, **MODELS}
         super().__init__(
             controls={
-                "model": _choice("model", models, "Llama-3-8B"),
+                "model": _choice("model", models, "Llama-2-7B"),
                 "card": _choice("card", CARDS, "RTX 4090"),
                 "batch": ipywidgets.IntSlider(1, 1, 64, description="batch"),
             },
@@ -243,9 +247,13 @@ class CapacityExplorer(ChartExplorer):
     def chart(self) -> Chart:
         model, card, cards = self["model"], self["card"], self["cards"]
         found = self._capacity()
-        contexts = [model.context * 2.0**k for k in range(-6, 5)]
+        # Wide enough for the point where the card is full, with room for its text on the left.
+        full = math.log2(found.tokens / model.context) if found.tokens else 0.0
+        octaves = range(min(-6, math.floor(full) - 2), max(4, math.ceil(full)) + 1)
+        contexts = [model.context * 2.0**k for k in octaves]
         name = card.name if cards == 1 else f"{cards} x {card.name}"
-        fits = 0 < found.tokens < contexts[-1]
+        at = found.tokens or model.context
+        text = f"full at {at:,} tokens" if found.tokens else "the weights alone do not fit"
         return Chart(
             title=f"{model.name}: weights stay, the cache grows until the card is full",
             x_title="context (tokens in each row of the batch)",
@@ -259,9 +267,7 @@ class CapacityExplorer(ChartExplorer):
             levels=(
                 Level(f"{name}: {found.memory / 1e9:,.0f} GB {card.kind}", found.memory / 1e9),
             ),
-            note=(found.tokens, self._gb(found.tokens), f"full at {found.tokens:,} tokens")
-            if fits
-            else None,
+            note=(at, self._gb(at), text),
             log_x=True,
             log_y=True,
         )

@@ -49,7 +49,8 @@ def bytes_a_token(answer: Any) -> Verdict:
         true // 4: "A quarter: count key and value, and 2 bytes for each element.",
         true * 2: "Double: either an element was counted as 4 bytes, or the query heads were "
         "counted and a factor 2 forgotten.",
-        true * group * 2: "That is 32 bits and every query head: 16 bits and kv heads are stored.",
+        true * group * 2: "Eight times too much: bits instead of bytes, or 32 bits and every "
+        "query head.",
         true // config.num_hidden_layers: "That is one layer. Every layer keeps its own.",
     }
     if answer == true:
@@ -59,7 +60,9 @@ def bytes_a_token(answer: Any) -> Verdict:
         )
     return wrong(
         f"Expected the bytes of one token over all layers, got {answer:,}.",
-        mistakes.get(answer, "Multiply: key and value, layers, kv heads, head dim, bytes."),
+        mistakes.get(
+            answer, "Multiply: key and value, layers, kv heads, head dim, bytes a number."
+        ),
     )
 
 
@@ -132,15 +135,15 @@ def tokens_on_a_card(answer: Any) -> Verdict:
     gibibytes = (24 * 2**30 - 2 * PARAMETERS) / token
     mistakes = {
         CARD / token: "That leaves no room for the weights: load them first.",
-        (CARD - PARAMETERS) / token: "The weights take 2 bytes a parameter, not 1.",
         true / 4: "The cache is too large by 4: kv heads are stored, not query heads.",
-        true * 2: "The cache is too small by 2: key and value, 2 bytes each.",
+        true * 2: "Twice as many: the weights take 2 bytes a parameter, and a token leaves both a "
+        "key and a value of 2 bytes a number.",
+        true / 8: "That is what each row gets at batch 8; the question is about one text.",
         true / 2: "The cache is too large by 2: 16 bits are 2 bytes.",
     }
     if abs(answer / true - 1) < 0.01 or abs(answer / gibibytes - 1) < 0.01:
         return right(
-            f"About {true:,.0f} tokens, or {gibibytes:,.0f} if the 24 are counted in GiB, as "
-            "cards do.",
+            f"About {true:,.0f} tokens; {gibibytes:,.0f} if the 24 are counted in GiB.",
             f"That is one text, or {true / 8192:.1f} of 8,192 tokens each. Activations take their "
             "share as well, so a real engine stops earlier.",
         )

@@ -410,7 +410,7 @@ def _numbers(run: Pass, stations: list[Station]) -> tuple[Number, ...]:
     return (
         Number("parameters here", tuple(f"{s.parameters:,}" for s in stations), "computed"),
         Number("FLOPs here, all heads", tuple(f"{s.flops:,}" for s in stations), "computed"),
-        Number("next token, if the head read here", tuple(readings), "computed"),
+        Number("next token, if the logits were read here", tuple(readings), "computed"),
     )
 
 

@@ -120,7 +120,7 @@ def _why_head(got: Tensor, q: Tensor, k: Tensor, v: Tensor) -> str:
             return why
     if not bool(got.isfinite().all()):
         return "Some numbers are not finite: a row in which everything is hidden has no softmax."
-    return "Compare with F.scaled_dot_product_attention(q, k, v, is_causal=True) line by line."
+    return "F.scaled_dot_product_attention(q, k, v, is_causal=True) is right: compare two tokens."
 
 
 @exercise(
@@ -154,7 +154,7 @@ def previous_token_head(answer: Any) -> Verdict:
         f"{int((weights > found).sum())} of {weights.numel()} heads have more.",
         "Swapped? The layer comes first."
         if head < layers and layer < heads and float(weights[head, layer]) == best
-        else "In the explorer such a head is a bright line below the diagonal.",
+        else "In the explorer such a head is a strong line below the diagonal.",
     )
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,14 +16,37 @@ from typing import Literal
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import Locator, Page
+import nbformat
+from playwright.sync_api import Browser, Locator, Page, Playwright, Request, Route
 
-__all__ = ["Lab", "LabPage", "free_port", "serve_lab"]
+__all__ = [
+    "CHROMIUM",
+    "EXPLORERS",
+    "Lab",
+    "LabPage",
+    "find_chromium",
+    "free_port",
+    "offline_page",
+    "serve",
+    "serve_lab",
+    "write_notebook",
+]
 
 MINILLM = "import sys; from minillm.cli import main; sys.exit(main())"
 SECONDS = 1000  # playwright counts milliseconds
 START = 60 * SECONDS
 RUN_ALL = 300 * SECONDS
+
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+BEYOND_LOOPBACK = re.compile(r"^(?:https?|wss?)://(?!(?:127\.0\.0\.1|localhost|\[::1\])[:/])")
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -32,6 +57,41 @@ FIGURES = """element => [...element.querySelectorAll(
     'svg, img, canvas, table')]
     .map(e => e instanceof HTMLCanvasElement ? e.toDataURL() : e.outerHTML).join('\\n')"""
 
+# Cells of a notebook with one explorer each, the lessons' own, on small data.
+EXPLORERS = {
+    "setup": """\
+from minillm import collect, decode_cached, decode_recomputed, load
+from minillm.tokens import encode, pieces
+from minillm.zoo import PublicModel
+from widgets.common.player import StepPlayer
+from widgets.common.predict import predict
+from widgets.decoding import CostExplorer, DistributionExplorer
+from widgets.kv_cache import CapacityExplorer, growth_film
+from widgets.transformer import ForwardExplorer
+
+model, tokenizer = load("stories")
+prompt = encode(tokenizer, "Once upon a time, there was a little")
+
+
+def growth(tokens):
+    runs = [list(decode(model, [prompt], max_new_tokens=tokens - len(prompt) + 1))
+            for decode in (decode_recomputed, decode_cached)]
+    forwarded = prompt + collect(iter(runs[1]))[0][:-1]
+    return StepPlayer(growth_film(*runs, pieces(tokenizer, forwarded), model.config))
+""",
+    "player": "growth(24)",
+    "capacity": """\
+count = sum(p.numel() for p in model.parameters())
+CapacityExplorer(PublicModel.from_config("stories", model.config, count))""",
+    "distribution": 'DistributionExplorer(model, tokenizer, "Once upon a time")',
+    "cost": """\
+CostExplorer({"plain": [(16, 5.0), (480, 50.0)], "cached": [(16, 5.0), (480, 6.0)]}, "Cost")""",
+    "forward": 'ForwardExplorer(model, tokenizer, "Once upon a time")',
+    "predict": 'guess = predict("00.test", "How many times faster?", low=1, high=100, unit="x")\n'
+    "guess",
+    "reveal": "guess.reveal(20)",
+}
+
 
 class Lab:
     """A running JupyterLab on loopback: its address, and the folder that it serves."""
@@ -41,6 +101,47 @@ class Lab:
 
     def address(self, path: str) -> str:
         return f"{self.url}/lab/tree/{path}?reset&token={self.token}"
+
+
+def find_chromium(playwright: Playwright) -> str | None:
+    """The browser to use: playwright's own if it was downloaded, else the system's."""
+    own = playwright.chromium.executable_path
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return own if Path(own).exists() else next(filter(None, map(shutil.which, names)), None)
+
+
+@contextmanager
+def offline_page(browser: Browser, absent: str | None = None) -> Iterator[Page]:
+    """A page; an AssertionError at its end if it reached for the network or logged an error.
+
+    Args:
+        absent: a glob of addresses that are asked for in vain: answered with nothing.
+    """
+    beyond: list[str] = []
+    errors: list[str] = []
+
+    def refuse(route: Route, request: Request) -> None:
+        beyond.append(request.url)
+        route.abort()
+
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        context.route(BEYOND_LOOPBACK, refuse)
+        if absent:
+            context.route(absent, lambda route: route.fulfill(body=""))
+        page = context.new_page()
+        page.on("websocket", lambda ws: BEYOND_LOOPBACK.match(ws.url) and beyond.append(ws.url))
+        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+    assert not beyond, f"requests beyond loopback: {beyond}"
+    assert not errors, f"errors in the browser's console: {errors}"
+
+
+def write_notebook(path: Path, *names: str) -> None:
+    """A notebook of those explorers that has never been run."""
+    cells = [nbformat.v4.new_code_cell(EXPLORERS[name]) for name in ("setup", *names)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
 def free_port() -> int:
@@ -57,15 +158,6 @@ def serve_lab(folder: Path, state: Path) -> Iterator[Lab]:
         settings = state / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(json.dumps(values))
-    environment = {
-        **os.environ,
-        "JUPYTERLAB_SETTINGS_DIR": str(state / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
-        "JUPYTER_CONFIG_DIR": str(state / "config"),
-        "JUPYTER_DATA_DIR": str(state / "data"),
-        "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
-        "IPYTHONDIR": str(state / "ipython"),
-    }
     token, port = secrets.token_hex(), free_port()
     options = [
         f"--folder={folder}",
@@ -75,33 +167,49 @@ def serve_lab(folder: Path, state: Path) -> Iterator[Lab]:
         f"--IdentityProvider.token={token}",
         "--LabApp.expose_app_in_browser=True",
     ]
-    log = state / "lab.log"
+    url = f"http://127.0.0.1:{port}"
+    with serve(["-c", MINILLM, "lab", *options], f"{url}/api?token={token}", state):
+        yield Lab(url, token, folder)
+
+
+@contextmanager
+def serve(arguments: list[str], address: str, state: Path) -> Iterator[None]:
+    """A Python server from when `address` answers, with Jupyter's own files in `state`."""
+    environment = {
+        **os.environ,
+        "JUPYTERLAB_SETTINGS_DIR": str(state / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
+        "JUPYTER_CONFIG_DIR": str(state / "config"),
+        "JUPYTER_DATA_DIR": str(state / "data"),
+        "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
+        "IPYTHONDIR": str(state / "ipython"),
+    }
+    log = state / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            [sys.executable, "-c", MINILLM, "lab", *options],
+            [sys.executable, *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
         try:
-            lab = Lab(f"http://127.0.0.1:{port}", token, folder)
-            _wait_until_up(lab, server, log)
-            yield lab
+            _wait_until_up(address, server, log)
+            yield
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def _wait_until_up(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_up(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START / SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urlopen(f"{lab.url}/api?token={lab.token}", timeout=5):
+            with urlopen(address, timeout=5):
                 return
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 class LabPage:

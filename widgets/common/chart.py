@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+import anywidget
 import ipywidgets
 import plotly.graph_objects as go
+import traitlets
 
 from widgets.common.stable import verbatim
 from widgets.common.svg import Pictured
 from widgets.common.theme import LIGHT, SERIES, STATES, css, template
 
 __all__ = ["Chart", "ChartExplorer", "Columns", "Curve", "Level", "figure", "picture"]
+
+_HERE = Path(__file__).parent
 
 COLOURS = tuple(
     STATES[name].light.line for name in ("computed", "rejected", "accepted", "bonus", "resampled")
@@ -138,6 +143,15 @@ def figure(chart: Chart) -> go.Figure:
     return fig
 
 
+class Readout(anywidget.AnyWidget):
+    """The line under a chart. In the browser it names the chart's figure and sliders."""
+
+    _esm = (_HERE / "chart.js").read_text(encoding="utf-8")
+    _css = css() + (_HERE / "chart.css").read_text(encoding="utf-8")
+
+    text = traitlets.Unicode().tag(sync=True)
+
+
 class ChartExplorer(Pictured, ipywidgets.VBox):
     """Controls over a chart. A subclass gives `chart()` and `summary()`, which read the controls.
 
@@ -155,14 +169,14 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
         for control in self.controls.values():
             control.observe(self._redraw, "value")
         self.view = go.FigureWidget(figure(self.chart()))
-        self.readout = ipywidgets.HTML()
-        self._say()
-        rows: list[ipywidgets.Widget] = [_row(controls.values())]
+        self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
+        self.readout = Readout(text=self.summary())
+        rows = [_row(controls.values())]
         if folded:
-            more = ipywidgets.Accordion([_row(folded.values())], titles=["More settings"])
-            rows.append(more)
-        super().__init__([ipywidgets.HTML(f"<style>{css()}{_STYLE}</style>"), *rows, self.view,
-                          self.readout])  # fmt: skip
+            more = ipywidgets.ToggleButton(description="More settings")
+            rows += [more, _row(folded.values())]
+            ipywidgets.dlink((more, "value"), (rows[-1].layout, "display"), _shown)
+        super().__init__([*rows, self.view, self.readout])
         self.add_class("minillm").add_class("chart")
 
     def chart(self) -> Chart:
@@ -175,10 +189,6 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
         """The value of a control."""
         return self.controls[name].value
 
-    def _say(self) -> None:
-        text = escape(self.summary())
-        self.readout.value = f'<p class="readout" role="status" aria-live="polite">{text}</p>'
-
     def _redraw(self, _change: Any) -> None:
         new = figure(self.chart())
         with self.view.batch_update():
@@ -186,24 +196,16 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
                 old.update(trace.to_plotly_json(), overwrite=False)
             self.view.layout.update(new.layout.to_plotly_json(), overwrite=False)
         self.view._repr_mimebundle_()  # else a page reload shows the first state again
-        self._say()
+        self.readout.text = self.summary()
+
+
+def _shown(on: bool) -> str:
+    return "flex" if on else "none"
 
 
 def _row(controls: Any) -> ipywidgets.HBox:
     return ipywidgets.HBox(list(controls), layout={"flex_flow": "row wrap"})
 
-
-_STYLE = """
-.minillm.chart { border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
-  background: var(--page); }
-.minillm.chart .plotly-graph-div, .minillm.chart .js-plotly-plot { width: 100%; }
-.minillm.chart .readout { margin: 0; padding: 8px 12px; border-left: 3px solid var(--accent);
-  background: var(--soft); color: var(--text); font-size: 14px; line-height: 1.45; }
-.minillm.chart .js-plotly-plot text { fill: var(--text) !important; }
-.minillm.chart .js-plotly-plot .gridlayer path, .minillm.chart .js-plotly-plot .zerolinelayer path {
-  stroke: var(--line) !important; }
-.minillm.chart .js-plotly-plot .bg { fill: transparent !important; }
-"""
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 420, 84, 84, 64
 

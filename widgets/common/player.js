@@ -1,12 +1,12 @@
-// The step player. Python sends one film (its parts: widgets/common/film.py); all else happens
-// here. What varies is a history [[step, value ...], ...]; a view remembers the entry it shows and
-// touches the DOM only when that changes. Texts from the film are never parsed as HTML.
+// The step player. Python sends one film (see film.py); all else happens here. What varies is a
+// history [[step, value ...], ...]; a view touches the DOM only when its entry changes. Texts from
+// the film are never parsed as HTML.
 
 const RATES = [1, 2, 5, 10, 25, 50];
 const BLANK = 255;
 const DENSE = 96; // a lane of more cells shows them as small squares
 const TALL = 8; // a panel of more lanes scrolls
-const SVG = "http://www.w3.org/2000/svg";
+const UNSEEN = { "aria-hidden": true };
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const JUMPS = {
   Home: -Infinity, ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, End: Infinity,
@@ -14,7 +14,7 @@ const JUMPS = {
 
 // ---- pure functions
 
-/** Index of the last entry not after `step`, or -1; the search starts at index `near`. */
+/** Index of the last entry not after `step`, or -1; the search starts at `near`. */
 export function at(history, step, near = 0) {
   let i = Math.min(near, history.length - 1);
   while (i + 1 < history.length && history[i + 1][0] <= step) i++;
@@ -38,7 +38,7 @@ export function pieces(text) {
   return text.split(/([\n\t])/).filter(Boolean).map((part) => [kinds[part] ?? "text", part]);
 }
 
-/** The bytes of a heat map at any step, and the step that wrote each of them. */
+/** The bytes of a heat map at any step, and the step that wrote each. */
 export class Field {
   constructor({ rows, columns, patches, states = [] }, events) {
     this.columns = columns;
@@ -54,14 +54,13 @@ export class Field {
   /** Goes to `step`; returns whether anything changed. */
   seek(step) {
     const { patches, done } = this;
-    const back = done > 0 && patches[done - 1][0] > step;
-    if (back) {
+    if (patches[done - 1]?.[0] > step) {
       this.bytes.fill(BLANK);
       this.written.fill(-1);
       this.done = 0;
     }
     while (patches[this.done]?.[0] <= step) this.apply(patches[this.done++]);
-    return back || this.done > done;
+    return this.done !== done;
   }
 
   apply([step, row, column, width, values]) {
@@ -86,10 +85,10 @@ const make = (tag, name = "", attributes = {}, ...children) =>
   fit(document.createElement(tag), name ? { class: name, ...attributes } : attributes, children);
 
 const draw = (tag, attributes, ...children) =>
-  fit(document.createElementNS(SVG, tag), attributes, children);
+  fit(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const icon = (path) =>
-  draw("svg", { viewBox: "0 0 16 16", "aria-hidden": true }, draw("path", { d: path }));
+  draw("svg", { viewBox: "0 0 16 16", ...UNSEEN }, draw("path", { d: path }));
 
 /** Writes a token into `node`, its white space as marks. */
 function write(node, text) {
@@ -103,17 +102,17 @@ function spoken(text, words) {
   return pieces(text).map(([kind, part]) => words[kind] ?? part).join(" ") || words.nothing;
 }
 
-/** 255 colours along a list of CSS colours, as canvas pixels. */
+/** 255 canvas pixels along a list of CSS colours. */
 function ramp(colours) {
   const pen = make("canvas", "", { width: 255, height: 1 }).getContext("2d");
   const scale = pen.createLinearGradient(0, 0, 255, 0);
-  colours.forEach((colour, i) => scale.addColorStop(i / (colours.length - 1), colour));
+  colours.forEach((colour, i) => scale.addColorStop(i / (colours.length - 1 || 1), colour));
   pen.fillStyle = scale;
   pen.fillRect(0, 0, 255, 1);
   return new Uint32Array(pen.getImageData(0, 0, 255, 1).data.buffer);
 }
 
-/** Calls `show(entry)` whenever the entry in force changes. */
+/** Calls `show(entry)` when the entry in force changes. */
 function follow(history, show) {
   let shown = null;
   return (step) => {
@@ -141,7 +140,7 @@ class CellView {
     this.label = make("bdi", "token");
     this.node = make("div", "cell", { role: "gridcell", tabindex: r || c ? -1 : 0 }, this.label);
     if (cell.detail) this.node.append(make("span", "detail", {}, cell.detail));
-    // Room for the longest text from the start: nothing moves when texts change.
+    // Room for its longest text, so that nothing moves.
     this.node.style.setProperty("--ch", cell.width);
     player.cells.set(this.node, this);
     if (cell.link) player.link(cell.link, this);
@@ -230,7 +229,7 @@ function lanesPanel(panel, player) {
       track?.show(step);
     };
   });
-  if (bars) node.append(make("div", "axis", { "aria-hidden": true }, "0", make("span", "", {}, panel.end)));
+  if (bars) node.append(make("div", "axis", UNSEEN, "0", make("span", "", {}, panel.end)));
   const show = (step) => {
     shows.forEach((showLane) => showLane(step));
     if (!tall) return;
@@ -242,7 +241,7 @@ function lanesPanel(panel, player) {
   return { node, views: views.flat(), show };
 }
 
-/** The bars of one lane on the axis of its panel; as steps go by, they are uncovered. */
+/** The bars of one lane on its panel's axis, uncovered as steps go by. */
 function trackView({ bars, label }, { span, unit = "" }, player) {
   const percent = (value) => `${(100 * value) / span}%`;
   const all = make("div", "bar-run", {}, ...bars.map(([, start, end, series]) => make("i", "bar",
@@ -281,10 +280,10 @@ function heatPanel(panel, player) {
   const pixels = new Uint32Array(image.data.buffer);
   const mark = make("i", "area mark-area", { hidden: "" });
   const cursor = make("i", "area", { hidden: "" });
-  const axes = `${panel.row_title} × ${panel.column_title}`;
+  const axes = [panel.row_title, panel.column_title].filter(Boolean).join(" × ");
   const stage = make("div", "stage", { role: "img", tabindex: 0, "aria-label": panel.title ?? axes },
     canvas, make("i", "mesh"), mark, cursor);
-  const labels = (side, texts = []) => make("div", `labels ${side}`, { "aria-hidden": true },
+  const labels = (side, texts = []) => make("div", `labels ${side}`, UNSEEN,
     ...texts.map((text) => write(make("bdi"), text)));
   const left = labels("left", panel.row_labels);
   const node = make("div", "heat", { style: `--rows: ${rows}; --columns: ${columns}` },
@@ -311,15 +310,11 @@ function heatPanel(panel, player) {
   };
 
   /** Rows fill from the top, in the order of computation. */
-  const fillDown = (old) => {
-    const started = performance.now();
-    const frame = (now) => {
-      const part = clamp((now - started) / 180, 1);
-      paint(old, Math.ceil(part * rows) * columns);
-      if (part < 1) requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  };
+  const fillDown = (old, started = performance.now()) => requestAnimationFrame((now) => {
+    const part = clamp((now - started) / 180, 1);
+    paint(old, Math.ceil(part * rows) * columns);
+    if (part < 1) fillDown(old, started);
+  });
 
   const outline = follow(panel.marks ?? [], (entry) => place(mark, entry?.[1]));
   const show = (step, moving) => {
@@ -333,7 +328,7 @@ function heatPanel(panel, player) {
   const retheme = () => {
     const style = getComputedStyle(node);
     const read = (key) => style.getPropertyValue(`--${key}`).trim();
-    const solid = (state) => ramp([read(`${state}-fill`), read(`${state}-fill`)])[0];
+    const solid = (state) => ramp([read(`${state}-fill`)])[0];
     palette = states ? states.map((state) => (state === "free" ? 0 : solid(state)))
       : ramp(read(scale).split(", "));
     paint();
@@ -383,29 +378,28 @@ function heatPanel(panel, player) {
     place(cursor, null);
     player.leave();
   };
-  canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+  canvas.onpointermove = ({ offsetX, offsetY }) => {
     const [r, c] = [Math.floor(offsetY / tall), Math.floor(offsetX / wide)];
     if (here?.[0] !== r || here?.[1] !== c) point(r, c);
-  });
-  canvas.addEventListener("pointerleave", leave);
-  stage.addEventListener("blur", leave);
-  stage.addEventListener("keydown", (event) => {
+  };
+  canvas.onpointerleave = leave;
+  stage.onblur = leave;
+  stage.onkeydown = (event) => {
     const move = MOVES[event.key];
     if (!move) return;
     if (here) point(here[0] + move[0], here[1] + move[1]);
     else point(0, 0);
     player.live.textContent = tip(here).join(". ");
     ours(event);
-  });
+  };
 
   // Rows and columns light up with their links, as cells do.
   const link = (name, area) =>
     player.link(name, { lit: (on) => place(cursor, on ? area : null), box: () => box(area) });
   panel.row_links?.forEach((name, r) => link(name, [r, 0, 1, columns]));
   panel.column_links?.forEach((name, c) => link(name, [0, c, rows, 1]));
-  const watch = new ResizeObserver(resize);
-  watch.observe(node);
-  return { node, show, retheme, stop: () => watch.disconnect() };
+  new ResizeObserver(resize).observe(node);
+  return { node, show, retheme };
 }
 
 function barsPanel({ series, history, high }, player) {
@@ -444,22 +438,24 @@ const PANELS = { lanes: lanesPanel, grid: gridPanel, heat: heatPanel, bars: bars
 // ---- the player
 
 class Player {
+  cells = new Map(); // node -> CellView
+  links = new Map(); // name -> everything that lights up together
+  lit = [];
+  step = null;
+  playing = false;
+  panels = [];
+  gone = new AbortController(); // ends all listeners
+
   constructor(model, el) {
     this.model = model;
     this.film = model.get("film");
-    this.cells = new Map(); // node -> CellView
-    this.links = new Map(); // name -> everything that lights up together
-    this.pointed = []; // what is lit
-    this.step = null;
-    this.playing = false;
-    this.panels = [];
-    this.gone = new AbortController(); // ends all listeners
     const { words, title, hint, steps } = this.film;
+    this.last = steps - 1; // -1: a film without steps
     this.root = make("section", "minillm player", {
       tabindex: 0, role: "group", "aria-roledescription": words.name, "aria-label": title,
     }, make("div", "title", { role: "heading", "aria-level": 3 }, title), make("div", "hint", {}, hint));
     el.replaceChildren(this.root);
-    if (steps === 0) {
+    if (this.last < 0) {
       this.root.append(make("p", "caption", {}, words.empty));
       return;
     }
@@ -473,7 +469,7 @@ class Player {
     const { film } = this;
     this.panels = film.panels.map((panel) => PANELS[panel.kind](panel, this));
     this.views = this.panels.flatMap((panel) => panel.views ?? []);
-    this.wire = draw("svg", { class: "wire", "aria-hidden": true });
+    this.wire = draw("svg", { class: "wire", ...UNSEEN });
     this.stage = make("div", "panels", {}, ...this.panels.map(({ node }, i) => {
       const { title, half } = film.panels[i];
       const name = title ? [make("div", "panel-title", {}, title)] : [];
@@ -507,26 +503,31 @@ class Player {
   }
 
   controls() {
-    const { words, steps, icons } = this.film;
+    const { words } = this.film;
     const button = (name, act) => {
-      const names = { title: words[name], "aria-label": words[name] };
-      const node = make("button", name, { type: "button", ...names }, icon(icons[name]));
-      node.addEventListener("click", act);
+      const node = this.name(make("button", name, { type: "button" }), name);
+      node.onclick = act;
       return node;
     };
-    const jump = (key) => button(key, () => this.stopAt(this.step + JUMPS[key]));
+    const jump = (key) => button(key, () => this.jump(key));
     const flip = (name) => button(name, () => this.save(name, !this.model.get(name)));
     this.playButton = button("play", () => this.toggle());
-    this.scrub = make("input", "scrub", { type: "range", max: steps - 1, "aria-label": words.scrub });
-    this.scrub.addEventListener("input", () => this.stopAt(Number(this.scrub.value)));
+    this.scrub = make("input", "scrub", { type: "range", max: this.last, "aria-label": words.scrub });
+    this.scrub.oninput = () => this.stopAt(+this.scrub.value);
     this.position = make("span", "position");
     this.rate = make("select", "", { "aria-label": words.speed },
       ...RATES.map((rate) => make("option", "", { value: rate }, fill(words.rate, { rate }))));
-    this.rate.addEventListener("change", () => this.save("rate", Number(this.rate.value)));
+    this.rate.onchange = () => this.save("rate", +this.rate.value);
     this.flips = { loop: flip("loop"), large: flip("large") };
     return make("div", "controls", { role: "group", "aria-label": words.controls },
       jump("Home"), jump("ArrowLeft"), this.playButton, jump("ArrowRight"), jump("End"),
       this.scrub, this.position, this.rate, this.flips.loop, this.flips.large);
+  }
+
+  name(button, key) {
+    const { words, icons } = this.film;
+    button.replaceChildren(icon(icons[key]));
+    return fit(button, { title: words[key], "aria-label": words[key] }, []);
   }
 
   link(name, target) {
@@ -535,7 +536,8 @@ class Player {
 
   /** Shows `step`: the only place that does. */
   go(wanted) {
-    const step = clamp(wanted, this.film.steps - 1);
+    if (this.last < 0) return;
+    const step = clamp(wanted, this.last);
     if (step === this.step) return;
     const start = this.step === null;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -561,8 +563,12 @@ class Player {
     this.go(step);
   }
 
+  jump(key) {
+    this.stopAt(this.step + JUMPS[key]);
+  }
+
   toggle() {
-    if (!this.playing && this.step === this.film.steps - 1) this.go(0);
+    if (!this.playing && this.step === this.last) this.go(0);
     this.play(!this.playing);
   }
 
@@ -570,29 +576,27 @@ class Player {
     if (on === this.playing) return;
     this.playing = on;
     this.root.classList.toggle("playing", on);
-    const name = on ? "pause" : "play";
-    this.playButton.replaceChildren(icon(this.film.icons[name]));
-    fit(this.playButton, { title: this.film.words[name], "aria-label": this.film.words[name] }, []);
+    this.name(this.playButton, on ? "pause" : "play");
     this.announce();
     if (on) this.run();
+    else cancelAnimationFrame(this.frame);
   }
 
   run() {
     const interval = () => 1000 / this.model.get("rate");
     let due = performance.now() + interval();
     const frame = (now) => {
-      if (!this.playing) return;
-      requestAnimationFrame(frame);
+      this.frame = requestAnimationFrame(frame);
       if (now < due) return;
       due = Math.max(due + interval(), now - interval()); // catches up by one frame at most
-      const last = this.step === this.film.steps - 1;
+      const last = this.step === this.last;
       if (last && !this.model.get("loop")) this.play(false);
       else this.go(last ? 0 : this.step + 1);
     };
-    requestAnimationFrame(frame);
+    frame(0);
   }
 
-  /** Cells with an origin slide from there, others that were just written drop into place. */
+  /** New cells slide from their origin, or drop into place. */
   settle(views) {
     const written = views.filter((view) => view.written === this.step).slice(0, 64);
     const moves = written.map((view) => {
@@ -606,8 +610,8 @@ class Player {
   }
 
   said(key, step) {
-    const { words, unit, first, steps } = this.film;
-    return fill(words[key], { unit, step: step + first, steps: steps - 1 + first });
+    const { words, unit, first } = this.film;
+    return fill(words[key], { unit, step: step + first, steps: this.last + first });
   }
 
   /** Reads the caption aloud once the player rests. */
@@ -635,6 +639,7 @@ class Player {
 
   /** Shows the reader's choices. */
   choose() {
+    if (this.last < 0) return;
     this.rate.value = this.model.get("rate");
     for (const [name, node] of Object.entries(this.flips)) {
       const on = this.model.get(name);
@@ -646,16 +651,17 @@ class Player {
   point({ tip, links, origin, box }) {
     this.leave();
     if (!tip) return;
-    this.pointed = [...links, origin].flatMap((name) => this.links.get(name) ?? []);
-    for (const target of this.pointed) target.lit(true);
-    this.tipBox.replaceChildren(...tip.filter(Boolean).map((text) => make("div", "", {}, text)));
-    this.tipBox.hidden = false;
-    const frame = this.root.getBoundingClientRect();
+    this.lit = [...links, origin].flatMap((name) => this.links.get(name) ?? []);
+    for (const target of this.lit) target.lit(true);
+    const { tipBox } = this;
+    tipBox.replaceChildren(...tip.filter(Boolean).map((text) => make("div", "", {}, text)));
+    tipBox.hidden = false;
+    const { left, top, width } = this.root.getBoundingClientRect();
     const to = box();
-    const { offsetWidth: w, offsetHeight: h } = this.tipBox;
-    const above = to.top - frame.top - h - 8;
-    this.tipBox.style.left = `${clamp(to.left - frame.left + (to.width - w) / 2, frame.width - w - 8)}px`;
-    this.tipBox.style.top = `${above > 0 ? above : to.bottom - frame.top + 8}px`;
+    const { offsetWidth: w, offsetHeight: h, style } = tipBox;
+    const above = to.top - top - h - 8;
+    style.left = `${clamp(to.left - left + (to.width - w) / 2, width - w - 8)}px`;
+    style.top = `${above > 0 ? above : to.bottom - top + 8}px`;
     const from = this.links.get(origin)?.[0].box();
     if (from) this.connect(from, to);
   }
@@ -671,8 +677,8 @@ class Player {
   }
 
   leave() {
-    for (const target of this.pointed) target.lit(false);
-    this.pointed = [];
+    for (const target of this.lit) target.lit(false);
+    this.lit = [];
     this.tipBox.hidden = true;
     this.wire.replaceChildren();
   }
@@ -680,27 +686,18 @@ class Player {
   listen() {
     const { signal } = this.gone;
     const on = (node, name, act) => node.addEventListener(name, act, { signal });
-    const sync = (name, act) => {
-      this.model.on(`change:${name}`, act);
-      signal.addEventListener("abort", () => this.model.off(`change:${name}`, act));
-    };
-    const find = (event) => this.cells.get(event.target.closest(".cell"));
+    const find = ({ target }) => this.cells.get(target.closest(".cell"));
     const point = (event) => {
       const view = find(event);
       if (view) this.point({ ...view.about, links: [view.cell.link], box: () => view.box() });
       else this.leave();
     };
-    const leave = () => this.leave();
-    on(this.stage, "pointerover", point);
-    on(this.stage, "pointerleave", leave);
-    on(this.stage, "focusin", point);
-    on(this.stage, "focusout", leave);
+    for (const name of ["pointerover", "focusin"]) on(this.stage, name, point);
+    for (const name of ["pointerleave", "focusout"]) on(this.stage, name, () => this.leave());
     // JupyterLab leaves plain keys to us, but saves and runs as ever.
     window.addEventListener("keydown", ({ ctrlKey, metaKey, shiftKey }) => this.root.toggleAttribute(
       "data-lm-suppress-shortcuts", !(ctrlKey || metaKey || shiftKey)), { signal, capture: true });
     on(this.root, "keydown", (event) => this.key(event, find(event)));
-    sync("step", () => this.go(this.model.get("step")));
-    for (const name of ["rate", "loop", "large"]) sync(name, () => this.choose());
     const retheme = () => this.panels.forEach((panel) => panel.retheme?.());
     on(matchMedia("(prefers-color-scheme: dark)"), "change", retheme);
     const host = new MutationObserver(retheme); // JupyterLab names its theme on the body
@@ -722,10 +719,10 @@ class Player {
     if (view && key === "Enter") return () => this.stopAt(view.written ?? this.step);
     if (view && key === "Escape") return () => this.root.focus();
     if (view && MOVES[key]) return () => this.move(view, ...MOVES[key]);
-    return JUMPS[key] && (() => this.stopAt(this.step + JUMPS[key]));
+    return JUMPS[key] && (() => this.jump(key));
   }
 
-  /** Moves the focus, and with it the one tab stop, of a table of cells. */
+  /** Moves the focus and with it the one tab stop of a table. */
   move({ rows, r, c, node }, down, right) {
     const row = rows[r + down] ?? [];
     const next = row[down ? Math.min(c, row.length - 1) : c + right];
@@ -736,23 +733,25 @@ class Player {
   }
 
   stop() {
-    this.playing = false;
+    cancelAnimationFrame(this.frame);
     clearTimeout(this.announcing);
     this.gone.abort();
-    this.panels.forEach((panel) => panel.stop?.());
   }
 }
 
 function render({ model, el }) {
-  let player = null;
+  let player;
   const start = () => {
     player?.stop();
     player = new Player(model, el);
   };
+  const choose = () => player.choose();
+  const step = () => player.go(model.get("step"));
+  const acts = Object.entries({ film: start, step, rate: choose, loop: choose, large: choose });
   start();
-  model.on("change:film", start);
+  for (const [name, act] of acts) model.on(`change:${name}`, act);
   return () => {
-    model.off("change:film", start);
+    for (const [name, act] of acts) model.off(`change:${name}`, act);
     player.stop();
   };
 }

@@ -123,8 +123,9 @@ def question_picture(question: Question, said: Answer | None) -> str:
 def picture(outcome: Outcome) -> str:
     """The outcome as SVG."""
     page, x = Page(dark=False), PAD
-    page.text(PAD, 26, outcome.question.text, 13, muted=True)
-    page.y = 60
+    page.y = 6
+    page.paragraph(outcome.question.text, muted=True)
+    page.y += 34
     labels = say("reveal.you"), say(f"tag.{outcome.tag}"), outcome.error[1]
     for value, label in zip(_values(outcome), labels, strict=True):
         room = max(15 * len(value), 8 * len(label)) + 36

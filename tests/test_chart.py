@@ -1,0 +1,287 @@
+"""Charts without a browser: one description, as a plotly figure and as a static picture."""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import ipywidgets
+import pytest
+
+from widgets.common.chart import (
+    BASELINE,
+    Chart,
+    ChartExplorer,
+    Columns,
+    Curve,
+    Level,
+    figure,
+    picture,
+)
+
+CURVES = Chart(
+    "Caches grow",
+    "tokens",
+    "bytes",
+    (
+        Curve("plain", [1, 10, 100], [4, 4, 4], baseline=True),
+        Curve("cache", [1, 10, 100], [1, 5, 9]),
+    ),
+    levels=(Level("the card", 8.0),),
+    note=(10, 5, "here"),
+)
+BARS = Chart(
+    "Sampling",
+    "next tokens",
+    "probability",
+    (Columns("own", ["a", "b"], [0.75, 0.25], baseline=True), Columns("kept", ["a", "b"], [1, 0])),
+)
+ODD = ["<b>&amp;</b>", "🎈 balloon", "שלום עולם", "日本語", "\"quoted\" 'twice'", "a < b && c > d"]
+LEFT, RIGHT, TOP, BASE = 84, 936, 84, 356  # the plot, in pixels
+
+
+def drawn(chart: Chart, label: str = "a chart") -> ET.Element:
+    return ET.fromstring(picture(chart, label))
+
+
+def nodes(chart: Chart, tag: str) -> list[ET.Element]:
+    return drawn(chart).findall(f"{{http://www.w3.org/2000/svg}}{tag}")
+
+
+def texts(chart: Chart) -> list[str]:
+    return [node.text or "" for node in nodes(chart, "text")]
+
+
+def lines(chart: Chart) -> list[list[tuple[int, int]]]:
+    """The points of each curve."""
+    pairs = (node.attrib["points"].split() for node in nodes(chart, "polyline"))
+    return [[(int(x), int(y)) for x, y in (p.split(",") for p in points)] for points in pairs]
+
+
+# The figure
+
+
+def test_figure_of_curves_levels_and_note() -> None:
+    plain, cache, level, note = figure(CURVES).data
+    assert (plain.name, plain.line.color, plain.y) == ("plain", BASELINE, (4, 4, 4))
+    assert (cache.name, cache.x, cache.y) == ("cache", (1, 10, 100), (1, 5, 9))
+    assert cache.line.color != BASELINE
+    assert (level.x, level.y, level.text[0]) == ((1, 100), (8.0, 8.0), "the card")
+    assert (note.x, note.y, note.text) == ((10,), (5,), ("here",))
+    assert not level.showlegend
+    assert not note.showlegend
+
+
+def test_figure_of_columns() -> None:
+    fig = figure(BARS)
+    assert [bar.type for bar in fig.data] == ["bar", "bar"]
+    assert [(bar.name, bar.x, bar.y) for bar in fig.data] == [
+        ("own", ("a", "b"), (0.75, 0.25)),
+        ("kept", ("a", "b"), (1, 0)),
+    ]
+    assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == (
+        "next tokens",
+        "probability",
+    )
+
+
+def test_one_series_needs_no_legend() -> None:
+    assert figure(CURVES).layout.showlegend
+    assert not figure(replace(CURVES, series=CURVES.series[:1])).layout.showlegend
+
+
+@pytest.mark.parametrize("log_x", [False, True])
+@pytest.mark.parametrize("log_y", [False, True])
+def test_axes_of_the_figure_hold_every_value(log_x: bool, log_y: bool) -> None:
+    layout = figure(replace(CURVES, log_x=log_x, log_y=log_y)).layout
+    assert layout.xaxis.type == ("log" if log_x else None)
+    assert layout.yaxis.type == ("log" if log_y else "linear")
+    low, high = layout.yaxis.range
+    assert (low, high) == ((0, 2) if log_y else (0, pytest.approx(9.72)))  # 1.2 x 9 is above 10
+
+
+# The picture
+
+
+@pytest.mark.parametrize(
+    "chart", [CURVES, replace(CURVES, log_x=True, log_y=True), BARS], ids=["linear", "log", "bars"]
+)
+def test_picture_is_labelled_svg_on_whole_pixels(chart: Chart) -> None:
+    root = drawn(chart, 'What it <says> & "means"')
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == root[0].text == 'What it <says> & "means"'
+    for node in root.iter():
+        for key in ("x", "y", "width", "height"):
+            assert re.fullmatch(r"\d+", node.get(key, "0")), ET.tostring(node)
+        assert "." not in node.get("points", "") + node.get("d", "")
+    assert texts(chart)[:3] == [chart.title, chart.y_title, chart.x_title]
+
+
+def test_picture_is_deterministic() -> None:
+    assert picture(CURVES, "a") == picture(replace(CURVES), "a")
+    assert picture(CURVES, "a") != picture(replace(CURVES, levels=()), "a")
+    assert figure(CURVES).to_plotly_json() == figure(replace(CURVES)).to_plotly_json()
+
+
+def test_curves_run_from_edge_to_edge_and_stand_at_their_values() -> None:
+    flat, rising = lines(CURVES)
+    assert [x for x, _ in flat] == [LEFT, LEFT + round(9 / 99 * (RIGHT - LEFT)), RIGHT]
+    assert len({y for _, y in flat}) == 1
+    assert [BASE - y for _, y in rising] == [round(272 * y / 9.72) for y in (1, 5, 9)]
+
+
+def test_logarithmic_axes_give_each_decade_the_same_room() -> None:
+    (line,) = lines(
+        Chart("t", "x", "y", (Curve("c", [1, 10, 100], [1, 10, 80]),), log_x=True, log_y=True)
+    )
+    assert [x for x, _ in line] == [LEFT, (LEFT + RIGHT) // 2, RIGHT]
+    assert [y for _, y in line][:2] == [BASE, (BASE + TOP) // 2]
+    assert {"1", "10", "100"} <= set(texts(replace(CURVES, log_x=True, log_y=True)))
+
+
+def test_columns_stand_side_by_side_as_high_as_their_values() -> None:
+    bars = [{k: int(n.attrib[k]) for k in ("x", "y", "width", "height")}
+            for n in nodes(BARS, "rect")[1:]]  # fmt: skip
+    assert [bar["height"] for bar in bars] == [round(272 * p / 1.08) for p in (0.75, 0.25, 1, 0)]
+    assert {bar["y"] + bar["height"] for bar in bars} == {BASE}
+    for own, kept in zip(bars[:2], bars[2:], strict=True):
+        assert own["x"] + own["width"] == kept["x"]
+    assert {"a", "b", "own", "kept"} <= set(texts(BARS))
+
+
+def test_levels_and_the_note_are_drawn_where_they_are() -> None:
+    paths = [node.attrib["d"] for node in nodes(CURVES, "path")]
+    assert f"M{LEFT} {BASE - round(272 * 8 / 9.72)}H{RIGHT}" in paths
+    x, y = lines(CURVES)[1][1]
+    assert f"M{x - 6} {y - 6}l12 12m0-12l-12 12" in paths
+    assert {"the card", "here"} <= set(texts(CURVES))
+
+
+@pytest.mark.parametrize("text", ODD, ids=repr)
+def test_odd_texts_stay_text(text: str) -> None:
+    curve = Chart(text, text, text, (Curve(text, [0, 1], [0, 1]), Curve("b", [0, 1], [1, 0])),
+                  (Level(text, 0.5),), (0, 1, text))  # fmt: skip
+    bars = Chart("t", "x", "y", (Columns("own", [text, "b"], [1, 2]),))
+    assert texts(curve).count(text) == 6
+    assert texts(bars).count(text) == 1
+    assert {node.tag.split("}")[1] for node in drawn(curve, text).iter()} <= {
+        "svg", "title", "rect", "path", "polyline", "text",
+    }  # fmt: skip
+    assert drawn(curve, text).get("aria-label") == text
+    assert figure(bars).data[0].x == (text, "b")
+
+
+# Edges
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(("x", "y"), [([3], [7]), ([5, 5], [1, 2]), ([5, 5], [1, 1])])
+def test_one_point_and_equal_points_stand_in_the_middle(
+    x: list[int], y: list[int], log: bool
+) -> None:
+    chart = Chart("t", "x", "y", (Curve("c", x, y),), log_x=log, log_y=log)
+    (line,) = lines(chart)
+    assert {at for at, _ in line} == {(LEFT + RIGHT) // 2}
+    assert all(TOP <= at <= BASE for _, at in line)
+    assert len(figure(chart).data) == 1
+
+
+def test_zeros_lie_on_the_axis() -> None:
+    chart = Chart("t", "x", "y", (Curve("c", [0, 1], [0, 0]),))
+    assert [y for _, y in lines(chart)[0]] == [BASE, BASE]
+    assert figure(chart).layout.yaxis.range == (0, 1)
+
+
+@pytest.mark.parametrize("series", [(), (Curve("c", [], []),), (Columns("c", [], []),)])
+def test_nothing_to_draw(series: tuple[Curve | Columns, ...]) -> None:
+    with pytest.raises(ValueError, match="'Empty' has nothing to draw"):
+        Chart("Empty", "x", "y", series, levels=(Level("a", 1),))
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("where", ["series", "levels", "note"])
+def test_logarithms_need_values_above_0(where: str, value: float) -> None:
+    wrong = {"series": (Curve("c", [1, 2], [1, value]),), "levels": (Level("a", value),),
+             "note": (1, value, "n")}  # fmt: skip
+    with pytest.raises(ValueError, match="'Caches grow': a logarithmic axis shows values above 0"):
+        replace(CURVES, log_y=True, **{where: wrong[where]})
+
+
+# The explorer
+
+
+class Lines(ChartExplorer):
+    """y = slope x + offset."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"slope": ipywidgets.IntSlider(2), "log": ipywidgets.Checkbox(False)},
+            {"name": ipywidgets.Text("<line>")},
+        )
+
+    def chart(self) -> Chart:
+        y = [1 + self["slope"] * x for x in (0, 1, 2)]
+        return Chart(
+            self["name"], "x", "y", (Curve(self["name"], [0, 1, 2], y),), log_y=self["log"]
+        )
+
+    def summary(self) -> str:
+        return f"{self['name']} reaches {1 + 2 * self['slope']}."
+
+
+def test_explorer_shows_its_first_state() -> None:
+    explorer = Lines()
+    assert explorer.view.data[0].y == (1, 3, 5)
+    assert explorer.readout.text == explorer.summary() == "<line> reaches 5."
+
+
+def test_folded_controls_are_shown_on_demand() -> None:
+    explorer = Lines()
+    (row,) = (
+        child
+        for child in explorer.children
+        if explorer.controls["name"] in getattr(child, "children", ())
+    )
+    (more,) = (c for c in explorer.children if isinstance(c, ipywidgets.ToggleButton))
+    assert row.layout.display == "none"
+    more.value = True
+    assert row.layout.display == "flex"
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "y", "said"),
+    [
+        ("slope", 0, (1, 1, 1), "<line> reaches 1."),
+        ("slope", 50, (1, 51, 101), "<line> reaches 101."),
+        ("name", "שלום & 🎈", (1, 3, 5), "שלום & 🎈 reaches 5."),
+    ],
+)
+def test_a_control_changes_view_readout_and_picture(
+    control: str, value: object, y: tuple[int, ...], said: str
+) -> None:
+    explorer = Lines()
+    before = explorer.picture()
+    explorer.controls[control].value = value
+    assert explorer[control] == value
+    assert explorer.view.data[0].y == y
+    assert explorer.view.data[0].name == explorer.view.layout.title.text == explorer["name"]
+    assert tuple(explorer.view.layout.yaxis.range) == (0, pytest.approx(1.08 * y[-1]))
+    assert explorer.readout.text == explorer.summary() == said
+    assert explorer.picture() == picture(explorer.chart(), explorer.summary()) != before
+
+
+def test_a_control_changes_the_kind_of_axis_and_back() -> None:
+    explorer = Lines()
+    linear = explorer.view.layout.yaxis.to_plotly_json()
+    explorer.controls["log"].value = True
+    assert (explorer.view.layout.yaxis.type, explorer.view.layout.yaxis.range) == ("log", (0, 1))
+    explorer.controls["log"].value = False
+    assert explorer.view.layout.yaxis.to_plotly_json() == linear
+
+
+def test_explorer_is_stored_as_picture_and_line() -> None:
+    explorer = Lines()
+    data, _metadata = explorer._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+    assert data["image/svg+xml"] == explorer.picture()
+    assert data["text/plain"] == "<line> reaches 5."

@@ -9,6 +9,7 @@ Dimensions: B batch rows, T tokens of the longest row, V vocabulary.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from jaxtyping import Float, Int
@@ -55,9 +56,14 @@ class Batch:
         device: torch.device,
     ):
         vocabulary, context = config.vocab_size, config.max_position_embeddings
-        if not prompts:
+        try:
+            self.texts = [[index(token) for token in prompt] for prompt in prompts]
+            max_new_tokens = index(max_new_tokens)
+        except TypeError as error:
+            raise ValueError(f"tokens and max_new_tokens must be whole numbers: {error}") from error
+        if not self.texts:
             raise ValueError("prompts must hold at least one prompt")
-        for prompt in prompts:
+        for prompt in self.texts:
             if not prompt:
                 raise ValueError("a prompt must hold at least one token")
             if len(prompt) >= context:
@@ -68,12 +74,13 @@ class Batch:
                 raise ValueError(f"prompt tokens must be from 0 to {vocabulary - 1}, got {prompt}")
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        if sampler.temperature > 0 and len(generators) != len(prompts):
-            raise ValueError(f"{len(prompts)} rows need a generator each, got {len(generators)}")
-        self.texts = [list(prompt) for prompt in prompts]
-        self.limits = [min(len(prompt) + max_new_tokens, context) for prompt in prompts]
-        self.ended = [False] * len(prompts)
-        self._device, self._sampler, self._stop = device, sampler, frozenset(stop)
+        if sampler.temperature > 0 and len(generators) != len(self.texts):
+            raise ValueError(f"{len(self.texts)} rows need a generator each, got {len(generators)}")
+        if not all(isinstance(generator, torch.Generator) for generator in generators):
+            raise ValueError(f"generators must be torch.Generators, got {list(generators)}")
+        self.limits = [min(len(text) + max_new_tokens, context) for text in self.texts]
+        self.ended = [False] * len(self.texts)
+        self._device, self._sampler, self._stop = device, sampler, frozenset(map(int, stop))
         self._generators = generators
 
     @property

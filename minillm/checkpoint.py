@@ -88,6 +88,8 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
     write_whole(
         path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})
     )
+    for stale in (*path.glob("model-*-of-*.safetensors"), path / "model.safetensors.index.json"):
+        stale.unlink(missing_ok=True)  # shards of an older model, which `load` would prefer
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -199,7 +201,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 def _device(device: torch.device | str) -> torch.device:
     try:
         device = torch.device(device)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).item()  # the meta device has no values
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"device {str(device)!r} is not available: {error}") from error
     return device

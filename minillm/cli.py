@@ -35,6 +35,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (closed by the shell: >&-)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     parser = _Parser(prog="minillm", description="How LLMs are made fast.")
     parser.add_argument("--version", action="version", version=f"minillm {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

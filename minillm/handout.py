@@ -35,7 +35,8 @@ def hand_out(originals: Sequence[Path], folder: Path) -> list[str]:
     kernel = hidden / "kernels" / "python3"
     kernel.mkdir(parents=True, exist_ok=True)
     _write_json(kernel / "kernel.json", _KERNELSPEC)
-    handed_out = _read_json(hidden / "handed_out.json") or {}
+    remembered = _read_json(hidden / "handed_out.json")
+    handed_out = remembered if isinstance(remembered, dict) else {}
     messages = [_hand_out(original, folder, handed_out) for original in originals]
     _write_json(hidden / "handed_out.json", handed_out)
     return [message for message in messages if message]
@@ -77,8 +78,11 @@ def _cleared(notebook: dict[str, Any]) -> dict[str, Any]:
 def _hash(notebook: Any) -> str:
     """Of the kinds and sources of the cells; of anything at all where it is no notebook."""
     try:
-        content = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
-    except (KeyError, TypeError):
+        content = [
+            (cell["cell_type"], "".join(cell["source"]), cell.get("attachments"))
+            for cell in notebook["cells"]
+        ]
+    except (AttributeError, KeyError, TypeError):
         content = notebook
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ length is gpt-fast's.
 """
 
 from collections.abc import Sequence
+from operator import index
 
 import torch
 from jaxtyping import Float, Int
@@ -116,7 +117,7 @@ class KVCache:
             raise ValueError(
                 f"lengths must be one per row, from 0 to {self._lengths}, got {list(lengths)}"
             )
-        self._lengths = list(lengths)
+        self._lengths = [index(length) for length in lengths]
         self._previous = [min(pair) for pair in zip(self._previous, lengths, strict=True)]
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:

@@ -71,7 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise FileNotFoundError(
             f"JupyterLab is not installed beside {sys.executable}: python -m pip install jupyterlab"
         )
-    folder = arguments.folder.expanduser().absolute()
+    try:
+        folder = arguments.folder.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{arguments.folder}: {error}") from error
     originals = lessons_folder().resolve()
     if folder.resolve().is_relative_to(originals):
         raise ValueError(f"{folder} holds the committed lessons: name another folder")

@@ -22,7 +22,7 @@ from minillm.checkpoint import shipped
 from minillm.evaluation import evaluate
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe
-from minillm.training.result import write_result
+from minillm.training.result import RESULT, write_result
 from minillm.training.state import read_state, restore, write_state
 from minillm.training.trainer import Trainer, new_trainer
 
@@ -31,7 +31,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options: those of `Recipe`, and where and how to run."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--out", type=_folder, required=True, help="folder of the model")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace what the folder holds")
     parser.add_argument("--device", default="cpu", help="default: cpu")
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"steps between two (default: {steps})",
         )
     Recipe.add_arguments(parser)
+
+
+def _folder(name: str) -> Path:
+    if not name:
+        raise ValueError("--out needs the name of a folder")
+    return Path(name)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -145,8 +151,9 @@ def _refuse_loss(arguments: argparse.Namespace, checkpoint: Path) -> None:
         return
     if checkpoint.exists():
         raise ValueError(f"{out} holds an unfinished run: --resume it, or --overwrite it")
-    if any((out / name).exists() for name in ("config.json", "model.safetensors")):
-        raise ValueError(f"{out} holds a model: choose another folder, or --overwrite it")
+    taken = [name for name in RESULT if (out / name).exists()]
+    if taken:
+        raise ValueError(f"{out} holds {taken[0]}: choose another folder, or --overwrite it")
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

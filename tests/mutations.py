@@ -113,7 +113,7 @@ BUGS = [
     Bug(
         "truncate forgets one token too many",
         "kv_cache",
-        "        self._lengths = list(lengths)\n",
+        "        self._lengths = [index(length) for length in lengths]\n",
         "        self._lengths = [max(length - 1, 0) for length in lengths]\n",
         "truncate_and_continue",
     ),

@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import ipywidgets
 import pytest
@@ -285,3 +286,17 @@ def test_explorer_is_stored_as_picture_and_line() -> None:
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
     assert data["image/svg+xml"] == explorer.picture()
     assert data["text/plain"] == "<line> reaches 5."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"series": (Curve("a", [1, 2], [1.0, float("nan")]),)}, "not finite"),
+        ({"series": (Curve("a", [1, float("inf")], [1, 2]),)}, "not finite"),
+        ({"series": (Curve("a", [0, 1], [1, 2]),), "log_x": True}, "above 0"),
+        ({"series": tuple(Curve(str(i), [1], [1]) for i in range(6))}, "at most 5 series"),
+    ],
+)
+def test_what_an_axis_cannot_show_is_refused_at_once(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Chart("title", "x", "y", **change)

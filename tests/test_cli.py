@@ -158,3 +158,10 @@ def test_a_reader_who_leaves_early_is_no_error():
 
 def test_a_table_needs_no_rows():
     assert table(["a", "bc"], []) == "a  bc"
+
+
+def test_closed_output_is_no_crash() -> None:
+    code = "import sys; from minillm.cli import main; sys.exit(main(['models']))"
+    command = f'"{sys.executable}" -c "{code}" >&-'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,8 @@
 The scripted model reaches every end: it answers from a list, whatever the text before.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count, product
 from typing import Any
@@ -318,3 +320,27 @@ def _margin(
                 return first - second
             return float((sampler.probabilities(logits).cumsum(-1) - u).abs().min())
     return 0.0
+
+
+UNTYPED = """
+import torch
+from minillm import collect, decode_cached, load
+model, _ = load("stories-draft")
+plain = collect(decode_cached(model, [[0, 300]], max_new_tokens=9))
+stop = torch.tensor(plain[0][3:4])
+found = collect(decode_cached(model, torch.tensor([[0, 300]]), max_new_tokens=9, stop=stop))
+assert found[0] == plain[0][: plain[0].index(int(stop)) + 1]
+for wrong in ([[7.0]], [["a"]], [[None]], [7]):
+    try:
+        decode_cached(model, wrong, max_new_tokens=1)
+    except ValueError as error:
+        assert "whole numbers" in str(error)
+    else:
+        raise AssertionError(wrong)
+"""
+
+
+def test_tensors_are_taken_and_other_things_refused_at_the_call() -> None:
+    """In a process of its own: here the annotations are checked before the library can."""
+    done = subprocess.run([sys.executable, "-c", UNTYPED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -488,7 +488,7 @@ def test_bad_input(text, tmp_path, capsys):
         "no checkpoint": [text, "--out", new, "--resume"],
         "corrupted or truncated": ["--out", tmp_path / "broken", "--resume"],
         "holds an unfinished run": [text, "--out", tmp_path / "broken"],
-        "holds a model": [text, "--out", held],
+        "holds config.json": [text, "--out", held],
         "not a folder": [text, "--out", tmp_path / "file"],
         "exclude each other": [text, "--out", new, "--resume", "--overwrite"],
         "multiple of": [text, "--out", new, "--heads", "3", "--kv-heads", "2"],
@@ -552,3 +552,31 @@ def test_weights_too_large_for_float16_are_stored_in_bfloat16(tokens):
     assert training_result.storage_dtype(model) == torch.float16
     model.norm.weight.data.fill_(1e5)
     assert training_result.storage_dtype(model) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "text", ["的一是" * 100, "word\n" * 100, "x" * 300], ids=["zh", "lines", "x"]
+)
+def test_a_tail_is_cut_from_text_without_blanks(text: str) -> None:
+    head, tail = split_tail([text], 0.01)
+    assert len(head[0]) > 0.9 * len(text)
+    assert tail[0].strip()
+
+
+def test_files_of_somebody_else_are_not_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "stories.txt").write_text("\n<|endoftext|>\n".join(TEXTS))
+    (tmp_path / "README.md").write_text("mine")
+    arguments = ["train", str(tmp_path / "stories.txt"), "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "holds README.md" in capsys.readouterr().err
+    assert main([*arguments[:-1], ""]) == 2
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_saving_over_shards_leaves_none(tmp_path: Path) -> None:
+    model, tokenizer = checkpoint.load("stories-draft")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"old")
+    checkpoint.save(tmp_path, model, tokenizer, torch.float16)
+    assert checkpoint.load(tmp_path)[0].config == model.config
+    assert not list(tmp_path.glob("model-*"))

@@ -18,7 +18,16 @@ from minillm.training.model_card import model_card
 from minillm.training.trainer import Trainer
 from minillm.transformer import Transformer
 
-__all__ = ["storage_dtype", "write_result"]
+__all__ = ["RESULT", "storage_dtype", "write_result"]
+
+RESULT = (  # the files that a run may not take from somebody unasked
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "training.json",
+    "README.md",
+)
 
 
 def storage_dtype(model: Transformer) -> torch.dtype:

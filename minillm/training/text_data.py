@@ -60,7 +60,10 @@ def split_tail(texts: Sequence[str], share: float) -> tuple[list[str], list[str]
         wanted -= len(tail[0])
     if not tail:
         long = head.pop()
-        cut = max(long.rfind(" ", 0, len(long) - wanted), 0)
+        cut = len(long) - max(wanted, 1)
+        near = long[max(cut - 1000, 0) : cut]  # a word's border, where one is near
+        borders = [i for i, character in enumerate(near) if character.isspace()]
+        cut -= len(near) - borders[-1] if borders else 0
         head, tail = [*head, long[:cut]], [long[cut:].strip()]
     return head, tail
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from lab import CHROMIUM, Lab, LabPage, find_chromium, offline_page, serve_lab
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+
+expect.set_options(timeout=30_000)  # other tests share the machine
 
 
 def _chromium(playwright: Playwright) -> str:

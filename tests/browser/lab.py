@@ -228,6 +228,7 @@ class LabPage:
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         self.page.reload()
         self.wait_ready()
+        self._wait_for_widgets()
 
     def wait_ready(self) -> None:
         """Wait until the notebook is shown and its kernel is connected."""
@@ -263,6 +264,7 @@ class LabPage:
         errors = self.page.locator('.jp-OutputArea-output[data-mime-type*="error"]')
         failures = errors.all_inner_texts()
         assert not failures, "\n".join(failures)
+        self._wait_for_widgets()
 
     def wait_idle(self) -> None:
         """Wait until the kernel has nothing to do, and no cell is waiting for it."""
@@ -311,6 +313,13 @@ class LabPage:
         light = "true" if name == "light" else "false"
         self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
         self._wait_for_splash()
+
+    def _wait_for_widgets(self) -> None:
+        self.page.wait_for_function(
+            """() => !window.jupyterapp.shell.currentWidget.node.textContent
+                .includes('Loading widget...')""",
+            timeout=START,
+        )
 
     def _wait_for_splash(self) -> None:
         self.page.wait_for_selector("#jupyterlab-splash", state="detached")

@@ -21,9 +21,8 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         str(folder),
         "--no-browser",
         f"--port={port}",
-        # Extensions of Notebook and Lab log errors here.
-        "--VoilaConfiguration.extension_allowlist=@jupyter-widgets/jupyterlab-manager",
-        "--VoilaConfiguration.extension_allowlist=anywidget",
+        # Notebook's own extension logs errors here.
+        "--VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension",
     ]
     with serve(arguments, url, state), offline_page(browser, absent=ICONS) as page:
         page.goto(f"{url}/voila/render/explorers.ipynb", timeout=START)

@@ -68,16 +68,16 @@ def run(function: Answer, *arguments: Any, owner: Answer = None) -> Any:
             return function(*arguments)
     except NotImplementedError:
         raise Stopped(unanswered()) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = _where(error, function if owner is None else owner)
         raise Stopped(wrong(say("exercise.raised", error=told(error), where=where))) from None
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
 
 
-def _where(error: Exception, function: Answer) -> str:
+def _where(error: BaseException, function: Answer) -> str:
     """The last line of the reader's own code that the error passed through."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     own = getattr(function, "__globals__", None) or vars(module or object)
@@ -101,7 +101,7 @@ def _limited(seconds: float) -> Iterator[None]:
         raise Stopped(wrong(slow, say("exercise.loop")))
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)  # again: a bare except may swallow it
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ _HERE = Path(__file__).parent
 COLOURS = tuple(
     STATES[name].light.line for name in ("computed", "rejected", "accepted", "bonus", "resampled")
 )
+_TEMPLATE = template(dark=False)
 BASELINE = SERIES["baseline"].light
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
@@ -69,7 +70,7 @@ class Chart:
         note: a marked point (x, y, text), where one is to be looked at.
 
     Raises:
-        ValueError: nothing to draw, or a value that a logarithmic axis cannot show.
+        ValueError: nothing to draw, more series than colours, or a value that an axis cannot show.
     """
 
     title: str
@@ -84,8 +85,17 @@ class Chart:
     def __post_init__(self) -> None:
         if not any(len(series.y) for series in self.series):
             raise ValueError(f"{self.title!r} has nothing to draw")
-        if self.log_y and min(self._ys()) <= 0:
-            raise ValueError(f"{self.title!r}: a logarithmic axis shows values above 0 only")
+        if sum(not series.baseline for series in self.series) > len(COLOURS):
+            raise ValueError(f"{self.title!r}: at most {len(COLOURS)} series beside the baseline")
+        for values, log in ((self._xs(), self.log_x), (self._ys(), self.log_y)):
+            if not all(map(math.isfinite, values)):
+                raise ValueError(f"{self.title!r} has values that are not finite")
+            if log and min(values) <= 0:
+                raise ValueError(f"{self.title!r}: a logarithmic axis shows values above 0 only")
+
+    def _xs(self) -> list[float]:
+        marked = [self.note[0]] if self.note else []
+        return [x for s in self.series if isinstance(s, Curve) for x in s.x] + marked
 
     def _ys(self) -> list[float]:
         marked = [self.note[1]] if self.note else []
@@ -108,7 +118,7 @@ class Chart:
 
 def figure(chart: Chart) -> go.Figure:
     """The chart for plotly. Backgrounds are left clear, so that it stands in either theme."""
-    fig = go.Figure(layout={"template": template(dark=False)})
+    fig = go.Figure(layout={"template": _TEMPLATE})
     colours = iter(zip(COLOURS, DASHES, strict=True))
     for series in chart.series:
         colour, dash = (BASELINE, "solid") if series.baseline else next(colours)
@@ -168,7 +178,8 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
         self.controls = {**controls, **(folded or {})}
         for control in self.controls.values():
             control.observe(self._redraw, "value")
-        self.view = go.FigureWidget(figure(self.chart()))
+        self._drawn = figure(self.chart())
+        self.view = go.FigureWidget(self._drawn)
         self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
         self.readout = Readout(text=self.summary())
         rows = [_row(controls.values())]
@@ -190,13 +201,32 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
         return self.controls[name].value
 
     def _redraw(self, _change: Any) -> None:
-        new = figure(self.chart())
+        old, new = self._drawn, figure(self.chart())
         with self.view.batch_update():
-            for old, trace in zip(self.view.data, new.data, strict=True):
-                old.update(trace.to_plotly_json(), overwrite=False)
-            self.view.layout.update(new.layout.to_plotly_json(), overwrite=False)
-        self.view._repr_mimebundle_()  # else a page reload shows the first state again
+            for trace, before, after in zip(self.view.data, old.data, new.data, strict=True):
+                trace.update(_changes(before, after))
+            self.view.layout.update(_changes(old.layout, new.layout))
+        self._drawn = new
+        self._keep()
         self.readout.text = self.summary()
+
+    def _keep(self) -> None:
+        """What a page reload shows: else the first state, or half of the last one.
+
+        plotly takes what a browser reports back for defaults, and drops it from its own data.
+        """
+        uids = [trace.uid for trace in self.view.data]
+        self.view._widget_data = [
+            trace.to_plotly_json() | {"uid": uid}
+            for trace, uid in zip(self._drawn.data, uids, strict=True)
+        ]
+        self.view._widget_layout = self._drawn.layout.to_plotly_json()
+
+
+def _changes(before: Any, after: Any) -> dict[str, Any]:
+    """What plotly has to redraw: updating all of it takes several times as long."""
+    old, new = before.to_plotly_json(), after.to_plotly_json()
+    return {key: value for key, value in new.items() if old.get(key) != value}
 
 
 def _shown(on: bool) -> str:

@@ -88,8 +88,8 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
 class Attend(nn.Module):
     """Softmax attention without parameters: the place to hook to see q, k and v.
 
-    q is (B, H, T, D), k and v are (B, G, S, D), mask is (..., T, S) with True = visible. Where
-    T == 1 or T == S the mask may be None, which means causal: the new tokens are the last T keys.
+    q is (B, H, T, D), k and v are (B, G, S, D), mask is (..., T, S) with True = visible. Without
+    a mask attention is causal: the new tokens are the last T keys, and all others are visible.
     A hook that keeps k or v must copy them: of a cache they are views, which later steps fill.
     """
 
@@ -98,10 +98,17 @@ class Attend(nn.Module):
         if T == 1:  # the query heads of a group are so many queries of the same keys
             q = q.reshape(B, k.shape[1], -1, D)
             return F.scaled_dot_product_attention(q, k, v, mask).reshape(B, H, 1, D)
+        if mask is None and T < k.shape[2]:
+            mask = causal_mask(T, k.shape[2], q.device)
         grouped = H != k.shape[1]
         return F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, enable_gqa=grouped
         )
+
+
+def causal_mask(T: int, S: int, device: torch.device) -> Bool[Tensor, "T S"]:
+    """What each of the last T of S tokens sees: itself and all before it."""
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 
 def attention_weights(
@@ -110,7 +117,7 @@ def attention_weights(
     """The weights that the fused kernel hides, from the inputs of `Attend`."""
     T, S = q.shape[2], k.shape[2]
     if mask is None:
-        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+        mask = causal_mask(T, S, q.device)
     k = repeat(k, "b g s d -> b (g n) s d", n=q.shape[1] // k.shape[1])
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
@@ -163,13 +170,13 @@ def visible_keys(
     """Extend a mask among T new tokens to all S = max(cached) + T keys of each row.
 
     Row b's new tokens stand in the slots from cached[b] on; what lies behind them is stale. The
-    result is (T, S) or (B, 1, T, S), or None where `Attend` needs none.
+    result is (T, S) or (B, 1, T, S), or None where attention is causal and no row has stale slots.
     """
     longest, equal = max(cached), len(set(cached)) == 1
-    if mask is None and equal and (T == 1 or longest == 0):
-        return None
     if mask is None:
-        mask = torch.ones(T, T, dtype=torch.bool, device=device).tril()
+        if equal:
+            return None
+        mask = causal_mask(T, T, device)
     if equal:
         past = mask.new_ones(*mask.shape[:-1], longest)
         mask = torch.cat((past, mask), dim=-1)

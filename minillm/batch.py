@@ -82,6 +82,7 @@ class Batch:
         self.ended = [False] * len(self.texts)
         self._device, self._sampler, self._stop = device, sampler, frozenset(map(int, stop))
         self._generators = generators
+        self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)
 
     @property
     def lengths(self) -> list[int]:
@@ -106,20 +107,21 @@ class Batch:
     def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
         """Pick one token for each row that has not ended, and append it."""
         tokens = self._sampler.choose(logits, self._uniforms()).tolist()
-        return tuple(self._commit_row(b, token, logits[b]) for b, token in enumerate(tokens))
+        return tuple(self._commit_row(b, token, logits) for b, token in enumerate(tokens))
 
     def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:
         if self.ended[b]:
-            return Row((), logits[None][:0], ended=True)
+            return Row((), logits[:0], ended=True)
         self.texts[b].append(token)
         self.ended[b] = token in self._stop or len(self.texts[b]) >= self.limits[b]
-        return Row((token,), logits[None], ended=self.ended[b])
+        return Row((token,), logits[b : b + 1], ended=self.ended[b])
 
     def _uniforms(self) -> Float[Tensor, " B"]:
         """The next number of each row's generator; none is drawn for an ended or greedy row."""
+        if self._sampler.temperature == 0:
+            return self._unused
         u = torch.zeros(len(self.texts), dtype=torch.float64)
-        if self._sampler.temperature > 0:
-            for b, generator in enumerate(self._generators):
-                if not self.ended[b]:
-                    u[b] = torch.rand((), generator=generator, dtype=torch.float64)
+        for b, generator in enumerate(self._generators):
+            if not self.ended[b]:
+                u[b] = torch.rand((), generator=generator, dtype=torch.float64)
         return u.to(self._device)

@@ -142,8 +142,7 @@ def _cache(model: Model, batch: Batch) -> Iterator[Step]:
         logits = _next_logits(model, tokens, counts, cache)
         rows = batch.commit(logits)
         held = [length - 1 for length in batch.lengths]  # all but the newest token of each text
-        if held != cache.lengths.tolist():
-            cache.truncate(held)  # drops padding, and what ended rows have computed
+        cache.truncate(held)  # drops padding, and what ended rows have computed
         yield Step(rows, tuple(held), forwards, tokens.numel(), time.perf_counter() - start)
         if batch.all_ended:
             return

@@ -85,17 +85,27 @@ class KVCache:
         """
         keys, values = self._layers[layer]
         T = k.shape[2]
-        S = max(self._lengths) + T
-        if S > self.capacity:
-            raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
-        if len(set(self._lengths)) == 1:
+        starts = self.room(T)
+        S = max(starts) + T
+        if len(set(starts)) == 1:
             keys[:, :, S - T : S] = k
             values[:, :, S - T : S] = v
         else:
-            for row, start in enumerate(self._lengths):
+            for row, start in enumerate(starts):
                 keys[row, :, start : start + T] = k[row]
                 values[row, :, start : start + T] = v[row]
         return keys[:, :, :S], values[:, :, :S]
+
+    def room(self, T: int) -> list[int]:
+        """The slot of each row where T new tokens start.
+
+        Raises:
+            ValueError: no room.
+        """
+        S = max(self._lengths) + T
+        if S > self.capacity:
+            raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
+        return self._lengths
 
     def advance(self, count: int) -> None:
         """Count the `count` tokens just appended to every layer; once per forward pass."""

@@ -22,6 +22,7 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
         self.root = width**0.5
         self.register_buffer(
             "floor", torch.tensor([eps**0.5 * self.root], device="cpu"), persistent=False

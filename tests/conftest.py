@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(1)
 pytest.register_assert_rewrite("oracles")
-install_import_hook("minillm", "typecheck.typecheck")
+(package,) = find_spec("minillm").submodule_search_locations
+install_import_hook(
+    [
+        f"minillm.{path.stem}" for path in Path(package).iterdir() if path.stem != "loops"
+    ],  # compiled
+    "typecheck.typecheck",
+)
 
 import oracles  # noqa: E402
 

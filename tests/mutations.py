@@ -71,16 +71,15 @@ BUGS = [
     Bug(
         "chunk of a prefill aligned top left",
         "attention",
-        "        past = mask.new_ones(*mask.shape[:-1], longest)\n"
-        "        mask = torch.cat((past, mask), dim=-1)\n",
-        "        mask = mask.new_ones(T, longest + T).tril()\n",
+        "dtype=torch.bool, device=device).tril(S - T)",
+        "dtype=torch.bool, device=device).tril()",
         "chunked_prefill",
     ),
     Bug(
         "chunk of a prefill left to is_causal, which aligns top left",
         "attention",
-        "if mask is None and equal and (T == 1 or longest == 0):",
-        "if mask is None and equal:",
+        "        if mask is None and T < k.shape[2]:\n",
+        "        if False:\n",
         "chunked_prefill",
     ),
     Bug(
@@ -163,7 +162,7 @@ BUGS = [
     Bug(
         "rows of a ragged batch written at one length",
         "kv_cache",
-        "        if len(set(self._lengths)) == 1:\n",
+        "        if len(set(starts)) == 1:\n",
         "        if True:\n",
         "ragged_rows",
     ),
@@ -200,8 +199,8 @@ BUGS = [
     Bug(
         "sampler draws for ended rows",
         "batch",
-        "                if not self.ended[b]:\n",
-        "                if True:\n",
+        "            if not self.ended[b]:\n",
+        "            if True:\n",
         "rows_alone",
     ),
     Bug(
@@ -250,9 +249,8 @@ BUGS = [
     Bug(
         "a guess sees all guesses before it, of other branches too",
         "attention",
-        "    if mask is None:\n"
-        "        mask = torch.ones(T, T, dtype=torch.bool, device=device).tril()\n",
-        "    mask = torch.ones(T, T, dtype=torch.bool, device=device).tril()\n",
+        "    if mask is None:\n        if equal:\n            return None\n",
+        "    if True:\n        if equal:\n            return None\n",
         "tree_of_guesses",
     ),
     Bug(

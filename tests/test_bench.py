@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from minillm.bench import rows
-from minillm.bench.decoding import equal_tokens
+from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError, measure, row
 from minillm.cli import main
 from minillm.timing import compare, interleave, median_interval
@@ -181,7 +181,7 @@ def test_the_rows_are_listed_and_an_unknown_one_is_refused(capsys: pytest.Captur
 
 
 def test_without_transformers_its_row_has_a_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("minillm.bench.decoding.find_spec", lambda name: None)
+    monkeypatch.setattr("minillm.bench.greedy.find_spec", lambda name: None)
     found = measure("decoding/transformers")
     assert found.ratio is None
     assert found.reason == "transformers is not installed: pip install 'minillm[bench]'"

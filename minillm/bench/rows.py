@@ -10,12 +10,12 @@ same, and returns their times. It raises `CheckFailedError` where they did not, 
 where the other side is not installed.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from minillm.linear import stock_kernel
 from minillm.timing import compare
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "UnmeasuredError",
     "measure",
     "row",
-    "stock_kernel",
 ]
 
 
@@ -128,10 +127,3 @@ def measure(name: str) -> BenchRow:
         1000 * result.their_seconds,
         result.reason,
     )
-
-
-def stock_kernel() -> str:
-    """What `F.linear` calls in float32 on this CPU: the BLAS that torch was built with."""
-    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
-    name = blas.group(1) if blas else "unknown"
-    return f"F.linear float32 (BLAS {name}, {torch.backends.cpu.get_cpu_capability()})"

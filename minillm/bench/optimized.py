@@ -1,0 +1,156 @@
+"""Bench rows of lesson 03: the fast twin against a peer and against the readable model."""
+
+from collections.abc import Callable
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy, transformers_peer
+from minillm.bench.rows import CheckFailedError, Measured, row
+from minillm.checkpoint import load
+from minillm.decoding import collect, decode_cached
+from minillm.heldout import stories
+from minillm.kv_cache import KVCache
+from minillm.linear import kernel_names
+from minillm.optimized import optimized
+from minillm.timing import Pair, interleave
+from minillm.tokens import encode
+from minillm.transformer import Transformer
+
+__all__ = [
+    "against_plain",
+    "against_transformers",
+    "bandwidth",
+    "block_at_64",
+    "block_at_400",
+    "prefill_against_transformers",
+]
+
+_MODEL = "stories"
+_PREFILL = 400
+_BLOCK = 8
+_PAIRS = 61
+_STEPS = 8  # in one run: a step follows steps, as it does in decoding
+
+
+@row("optimized/transformers", against="transformers' generate")
+def against_transformers() -> Measured:
+    """Greedy decoding of the fast twin against `generate` on the same folder."""
+    model, tokenizer = load(_MODEL)
+    return greedy_texts(optimized(model), tokenizer, transformers_greedy(_MODEL))
+
+
+@row("optimized/plain", against="the readable model, cached")
+def against_plain() -> Measured:
+    """Greedy decoding of the fast twin against the model it stands for."""
+    model, tokenizer = load(_MODEL)
+
+    def plain(prompt: list[int], count: int) -> list[int]:
+        return collect(decode_cached(model, [prompt], max_new_tokens=count))[0]
+
+    return greedy_texts(optimized(model), tokenizer, plain)
+
+
+@row("prefill/transformers", against=f"transformers' forward pass, {_PREFILL} tokens")
+def prefill_against_transformers() -> Measured:
+    """Fill a cache with 400 tokens and score the next one; times are of all tokens together."""
+    model, tokenizer = load(_MODEL)
+    fast, peer, text = optimized(model), transformers_peer(_MODEL), _text(tokenizer, _PREFILL)
+
+    def ours() -> Tensor:
+        cache = KVCache(fast.config, 1, _PREFILL)
+        return fast.head(fast.hidden(text, cache)[:, -1])
+
+    def theirs() -> Tensor:
+        return peer(text, use_cache=True, logits_to_keep=1).logits[:, 0]
+
+    pairs = _interleaved(ours, theirs)
+    check = _close([(pair.ours, pair.theirs) for pair in pairs])
+    seconds = [(pair.our_seconds, pair.their_seconds) for pair in pairs]
+    return Measured(seconds, check, kernel_names(fast))
+
+
+@row(f"roofline/m{_BLOCK}@64", against="one token, 64 cached")
+def block_at_64() -> Measured:
+    """One token over eight together: 1 would be free, 1/8 no gain."""
+    return _block_against_one(64)
+
+
+@row(f"roofline/m{_BLOCK}@400", against="one token, 400 cached")
+def block_at_400() -> Measured:
+    """As `roofline/m8@64`, behind 400 tokens."""
+    return _block_against_one(400)
+
+
+@row("roofline/bandwidth", against="reading the weights alone")
+def bandwidth() -> Measured:
+    """What share of a decode step, 64 tokens cached, reading all weights once takes.
+
+    It is the bandwidth that the step attains over the one measured here on the same bytes; the
+    rest of the step is overhead. Reading is a sum over each matrix.
+    """
+    model, tokenizer = load(_MODEL)
+    fast = optimized(model)
+    weights = [x.weight for x in model.modules() if isinstance(x, nn.Linear)]
+    step = _step(fast, tokenizer, cached=64, new=1)
+    pairs = _interleaved(step, lambda: torch.stack([weight.sum() for weight in weights]))
+    seconds = [(pair.our_seconds / _STEPS, pair.their_seconds) for pair in pairs]
+    nbytes = sum(weight.nbytes for weight in weights)
+    check = f"{nbytes:,} bytes of weights read by both"
+    return Measured(seconds, check, kernel_names(fast), unit="share of the measured bandwidth")
+
+
+def _block_against_one(cached: int) -> Measured:
+    model, tokenizer = load(_MODEL)
+    fast = optimized(model)
+    one, block = (_step(fast, tokenizer, cached, new) for new in (1, _BLOCK))
+    pairs = _interleaved(block, one)
+    plain = _step(model, tokenizer, cached, _BLOCK)
+    with torch.inference_mode():
+        expected = plain()
+    check = _close([(pair.ours, expected) for pair in pairs])
+    check += "; " + _close([(pair.ours[:, :1], pair.theirs) for pair in pairs])
+    seconds = [(pair.our_seconds / _STEPS, pair.their_seconds / _STEPS) for pair in pairs]
+    return Measured(seconds, check, kernel_names(fast))
+
+
+def _step(model: Transformer, tokenizer: Tokenizer, cached: int, new: int) -> Callable[[], Tensor]:
+    """Eight forward passes over the same `new` tokens behind `cached` ones; the logits."""
+    text, cache = _text(tokenizer, cached + new), KVCache(model.config, 1, cached + new)
+    with torch.inference_mode():
+        model.hidden(text, cache)
+
+    def run() -> Tensor:
+        for _ in range(_STEPS):
+            cache.truncate([cached])
+            logits = model(text[:, cached:], cache)
+        return logits
+
+    return run
+
+
+def _text(tokenizer: Tokenizer, count: int) -> Tensor:
+    """The first tokens of the held-out stories, (1, count)."""
+    return torch.tensor([encode(tokenizer, "\n\n".join(stories()))[:count]])
+
+
+@torch.inference_mode()
+def _interleaved(
+    ours: Callable[[], Tensor], theirs: Callable[[], Tensor]
+) -> list[Pair[Tensor, Tensor]]:
+    runs = interleave([(ours, theirs)] * _PAIRS)
+    return list(tqdm(runs, total=_PAIRS, desc="forward", **BAR))
+
+
+def _close(pairs: list[tuple[Tensor, Tensor]]) -> str:
+    """Say that logits agree.
+
+    Raises:
+        CheckFailedError: they do not.
+    """
+    error = max(float((a - b).abs().max()) for a, b in pairs)
+    if error >= CLOSE:
+        raise CheckFailedError(f"logits differ by {error:.1e}")
+    return f"logits within {CLOSE:.0e}"

@@ -1,0 +1,114 @@
+"""A block with its small operations fused: on a CPU, in float32, between the same matrices.
+
+One token's norm is a microsecond of arithmetic, but each call into torch costs a few, and more
+after a matrix has streamed through the caches and swept its code out. So what lies between two
+matrices becomes one compiled loop (`minillm.loops`).
+
+Dimensions: B batch, T new tokens, S cached + new keys, R rows (B x T), H query heads,
+G key/value heads, D head dim, C width, F MLP width.
+"""
+
+from functools import lru_cache
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from minillm import loops
+from minillm.attention import Cache, Rotation, causal_mask
+from minillm.kv_cache import KVCache
+from minillm.linear import Kernel
+from minillm.transformer import Block
+
+__all__ = ["FusedBlock"]
+
+_FEW = 1024  # queries times keys up to which one thread is faster than sharing them out
+_BYTES = 4  # of a float32
+_GATES = {nn.ReLU: loops.gate_relu, nn.SiLU: loops.gate_silu}
+
+
+class FusedBlock(nn.Module):
+    """`minillm.transformer.Block`, its naive twin, in a third of the calls.
+
+    It writes into a `KVCache` of its own dtype; with any other cache, or none, the twin runs.
+    """
+
+    def __init__(self, plain: Block):
+        super().__init__()
+        self.plain = plain
+        attention, mlp = plain.attention, plain.mlp
+        matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down  # each a FastLinear
+        self._one: list[Kernel] = [matrix.one for matrix in matrices]
+        self._block: list[Kernel] = [matrix.block for matrix in matrices]
+        self._gate = _GATES[type(mlp.act)]
+        self._norms = [n.weight.data_ptr() for n in (plain.attention_norm, plain.mlp_norm)]
+        self._eps = plain.mlp_norm.eps
+        self._heads = attention.query_heads, attention.kv_heads, attention.head_dim
+        self._layer, self._scratch = attention.layer, torch.empty(_FEW)
+
+    @staticmethod
+    def fits(block: nn.Module) -> TypeGuard[Block]:
+        """Whether there are loops for this block."""
+        return (
+            isinstance(block, Block)
+            and type(block.mlp.act) in _GATES
+            and block.attention.qk_norm is None
+        )
+
+    def forward(
+        self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
+    ) -> Tensor:
+        if type(cache) is not KVCache or cache.keys.dtype != x.dtype:
+            return self.plain(x, rotation, mask, cache)
+        B, T, C = x.shape
+        rows, eps = B * T, self._eps
+        qkv, out, gate_up, down = self._one if rows == 1 else self._block
+        before_attention, before_mlp = self._norms
+        x = x.contiguous()
+        normed = torch.empty_like(x)
+        x_address, normed_address = x.data_ptr(), normed.data_ptr()
+        loops.norm(x_address, before_attention, eps, normed_address, rows, C)
+        y = out(self._attend(qkv(normed), B, T, rotation, mask, cache))
+        loops.add_and_norm(x_address, y.data_ptr(), before_mlp, eps, normed_address, rows, C)
+        both = gate_up(normed)  # (B, T, 2F)
+        F = both.shape[-1] // 2
+        self._gate(both.data_ptr(), rows, F)
+        return down(both[..., :F]).add_(y)
+
+    def _attend(
+        self, qkv: Tensor, B: int, T: int, rotation: Rotation, mask: Tensor | None, cache: KVCache
+    ) -> Tensor:
+        """From (B, T, (H + 2G) D) to (B, T, H D)."""
+        H, G, D = self._heads
+        slots, starts = cache.capacity, cache.room(T)
+        stored = G * slots * D * _BYTES  # of one row
+        first = self._layer * B * stored
+        q, c, s = qkv.data_ptr(), rotation[0].data_ptr(), rotation[1].data_ptr()
+        keys, values = cache.keys.data_ptr() + first, cache.values.data_ptr() + first
+        S = max(starts) + T
+        few = mask is None and B * T * S <= _FEW
+        row, turn = T * (H + 2 * G) * D * _BYTES, 0
+        if rotation[0].ndim > 2:  # rows with positions of their own
+            turn = T * D * _BYTES
+        for start in starts:
+            here = q, c, s, keys, values, start, slots, T, H, G, D
+            if few:
+                loops.attend(*here, self._scratch.data_ptr())
+            else:
+                loops.rotate_and_store(*here)
+            q, c, s = q + row, c + turn, s + turn
+            keys, values = keys + stored, values + stored
+        if few:
+            return qkv[..., : H * D]
+        if mask is None:
+            mask = _causal_bias(T, S)
+        width = (H + 2 * G) * D
+        queries = qkv.as_strided((B, H, T, D), (T * width, D, width, 1))
+        held = [part[self._layer].narrow(2, 0, S) for part in (cache.keys, cache.values)]
+        return self.plain.attention.attend(queries, *held, mask).transpose(1, 2).flatten(2)
+
+
+@lru_cache(maxsize=1)
+def _causal_bias(T: int, S: int) -> Tensor:
+    """What a causal mask adds to the scores, (T, S); the same for all blocks of a pass."""
+    return torch.zeros(T, S).masked_fill_(~causal_mask(T, S, torch.device("cpu")), float("-inf"))

@@ -1,0 +1,144 @@
+"""One matrix, several kernels: y = W x + b is one formula, and its speed is a matter of layout.
+
+For one token a matrix product is bound by reading W; for a block of tokens the same reading can
+serve all of them, if the kernel is made for it. Which kernel is, depends on the processor and on
+the library behind torch, so `race` measures: one token and a block of eight, on this machine, on
+the shapes at hand. Every kernel treats each row alone: a row's result is the same, to rounding,
+by itself and in any block.
+
+oneDNN's packed format is what torch.compile's freezing uses on CPUs. Its operators are private to
+torch and may go; without them the others remain.
+
+Dimensions: R rows (tokens), N outputs, K inputs.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, NoReturn
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = [
+    "BLOCK",
+    "FastLinear",
+    "Kernel",
+    "available",
+    "kernel_names",
+    "prepare",
+    "race",
+    "stock_kernel",
+]
+
+BLOCK = 8  # rows that a kernel for blocks is chosen and packed for
+_ROUNDS = 15
+
+Kernel = Callable[[Tensor], Tensor]
+
+
+def _stock(weight: Tensor, bias: Tensor | None) -> Kernel:
+    return lambda x: F.linear(x, weight, bias)
+
+
+def _transposed(weight: Tensor, bias: Tensor | None) -> Kernel:
+    columns = weight.T.contiguous()
+    return (lambda x: x @ columns) if bias is None else (lambda x: x @ columns + bias)
+
+
+def _packed(weight: Tensor, bias: Tensor | None) -> Kernel:
+    multiply = torch.ops.mkldnn._linear_pointwise
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, BLOCK)
+    return lambda x: multiply(x, packed, bias, "none", [], "")
+
+
+_PREPARE: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
+    "F.linear": _stock,
+    "x @ W.T": _transposed,
+    "oneDNN packed": _packed,
+}
+
+
+def available() -> list[str]:
+    """Names of the float32 kernels that this torch has."""
+    try:
+        _packed(torch.ones(1, 1), None)(torch.ones(1, 1))
+    except (AttributeError, RuntimeError):  # an operator that is gone, or not for this processor
+        return [name for name in _PREPARE if name != "oneDNN packed"]
+    return list(_PREPARE)
+
+
+def prepare(name: str, linear: nn.Linear) -> Kernel:
+    """The kernel `name` for a matrix; all but "F.linear" keep a copy of the weights."""
+    return _PREPARE[name](linear.weight, linear.bias)
+
+
+class FastLinear(nn.Module):
+    """A linear layer with one kernel for a single row and one for blocks.
+
+    Its naive twin is `torch.nn.Linear`. A single row takes the weights as they are where that is
+    faster, so that there is one copy at most.
+    """
+
+    def __init__(self, plain: nn.Linear, one: str, block: str):
+        super().__init__()
+        self.in_features, self.names = plain.in_features, (one, block)
+        self.block = prepare(block, plain)
+        self.one = self.block if one == block else prepare(one, plain)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ValueError("an optimized model stays where it is: move the model, then optimize it")
+
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        return self.one(x) if x.numel() == self.in_features else self.block(x)
+
+
+@torch.inference_mode()
+def race(linears: Sequence[nn.Linear]) -> list[tuple[str, str]]:
+    """The fastest kernels (for one row, for a block) of each of some matrices.
+
+    They run in turn, as in a model, so that each finds the caches as the others left them. Beside
+    the block's kernel, one row may take "F.linear", which needs no copy.
+    """
+    seconds = {name: _seconds([prepare(name, x) for x in linears], linears) for name in available()}
+    winners = []
+    for i in range(len(linears)):
+        block = min(seconds, key=lambda name: seconds[name][BLOCK][i])
+        one = min((block, "F.linear"), key=lambda name: seconds[name][1][i])
+        winners.append((one, block))
+    return winners
+
+
+def _seconds(kernels: Sequence[Kernel], linears: Sequence[nn.Linear]) -> dict[int, list[float]]:
+    """Median time of each kernel for one row and for a block."""
+    result = {}
+    for rows in (1, BLOCK):
+        inputs = [torch.ones(1, rows, linear.in_features) for linear in linears]
+        times: list[list[float]] = [[] for _ in kernels]
+        for _ in range(_ROUNDS):
+            for kernel, x, spent in zip(kernels, inputs, times, strict=True):
+                start = time.perf_counter()
+                kernel(x)
+                spent.append(time.perf_counter() - start)
+        result[rows] = [median(spent) for spent in times]
+    return result
+
+
+def stock_kernel() -> str:
+    """What `F.linear` calls in float32 on this CPU: the BLAS that torch was built with."""
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    name = blas.group(1) if blas else "unknown"
+    return f"F.linear float32 (BLAS {name}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def kernel_names(model: nn.Module) -> str:
+    """What multiplies a model's matrices: one token / a block of tokens, where they differ."""
+    pairs = [x.names for x in model.modules() if isinstance(x, FastLinear)]
+    if not pairs:
+        return stock_kernel()
+    one, block = ("; ".join(sorted(set(names))) for names in zip(*pairs, strict=True))
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"one token: {one}, block: {block} (float32, {capability}), fused loops between"

@@ -1,0 +1,57 @@
+"""The same model, faster: leaf modules swapped for twins that fit the machine.
+
+`optimized(model)` shares the model's weights and its one forward pass. On a CPU in float32 the
+matrices get the kernels that win a race on this machine (`minillm.linear`), and norms, gates,
+rotation and storing become single calls (`minillm.fused`). Elsewhere nothing needs swapping: the
+twin is the readable model. The naive twin is the model itself: logits agree to 1e-4.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from minillm.fused import FusedBlock
+from minillm.linear import FastLinear, available, race
+from minillm.transformer import Transformer
+
+__all__ = ["optimized"]
+
+
+def optimized(model: Transformer, kernel: str | None = None) -> Transformer:
+    """A twin of `model` for inference, which shares its weights.
+
+    Args:
+        model: stays as it is. Move it to its device and dtype first.
+        kernel: of all matrices (see `minillm.linear.available`); by default the fastest of each.
+
+    Raises:
+        ValueError: an unknown kernel.
+    """
+    if kernel is not None and kernel not in available():
+        raise ValueError(f"kernel must be one of {', '.join(available())}, got {kernel!r}")
+    shared = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+        for weight in model.parameters()
+    }
+    twin = copy.deepcopy(model, shared).eval()
+    if twin.device.type == "cpu" and twin.dtype == torch.float32:
+        _swap_linears(twin, kernel)
+        _fuse_blocks(twin)
+    return twin
+
+
+def _swap_linears(twin: Transformer, kernel: str | None) -> None:
+    """Matrices of one shape share a kernel, chosen on the first of them."""
+    linears = {name: x for name, x in twin.named_modules() if isinstance(x, nn.Linear)}
+    first = {linear.weight.shape: linear for linear in reversed(linears.values())}
+    chosen = [(kernel, kernel)] * len(first) if kernel else race(list(first.values()))
+    winners = dict(zip(first, chosen, strict=True))
+    for name, linear in linears.items():
+        twin.set_submodule(name, FastLinear(linear, *winners[linear.weight.shape]))
+
+
+def _fuse_blocks(twin: Transformer) -> None:
+    for index, block in enumerate(twin.blocks):
+        if FusedBlock.fits(block):
+            twin.blocks[index] = FusedBlock(block)

@@ -1,0 +1,203 @@
+"""The fast twin computes what the model computes, whatever the kernels at hand."""
+
+import pytest
+import torch
+from torch import nn
+
+import minillm
+from minillm import linear as kernels
+from minillm.bench.greedy import equal_tokens
+from minillm.checkpoint import load
+from minillm.decoding import decode_cached
+from minillm.fused import FusedBlock
+from minillm.heldout import openings
+from minillm.kv_cache import KVCache
+from minillm.linear import FastLinear, available, prepare, race
+from minillm.optimized import optimized
+from tests.oracles import tiny, tokens_of
+
+FAMILIES = [
+    {"hidden_act": "relu"},
+    {"hidden_act": "silu"},
+    {"hidden_act": "gelu"},
+    {"model_type": "qwen2", "qkv_bias": True},
+    {"model_type": "qwen3", "qk_norm": True, "head_dim": 10},
+    {"num_key_value_heads": 4, "tie_word_embeddings": True},
+]
+KERNELS = [None, *available()]
+
+
+def fp32(**sizes):
+    return tiny(minillm, dtype=torch.float32, **sizes)
+
+
+def caches(model, *lengths: int) -> list[KVCache]:
+    """Two equal caches whose rows hold so many random tokens."""
+    pair = [KVCache(model.config, len(lengths), 64) for _ in range(2)]
+    for cache in pair:
+        model.hidden(tokens_of(7, len(lengths), max(lengths)), cache)
+        cache.truncate(lengths)
+    return pair
+
+
+@pytest.mark.parametrize("sizes", FAMILIES, ids=lambda sizes: str(sizes))
+@pytest.mark.parametrize("T", [1, 2, 8, 40])
+@pytest.mark.parametrize("lengths", [(9,), (5, 5, 5), (11, 1, 20)], ids=str)
+def test_logits_and_cache_are_those_of_the_model(sizes, T, lengths) -> None:
+    model = fp32(**sizes)
+    fast = optimized(model)
+    ours, theirs = caches(model, *lengths)
+    tokens = tokens_of(1, len(lengths), T)
+    torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=1e-5)
+    assert ours.lengths.tolist() == [n + T for n in lengths]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_gives_the_same_logits(kernel) -> None:
+    model = fp32()
+    fast = optimized(model, kernel)
+    for T in (1, 2, 8, 40):
+        tokens = tokens_of(2, 2, T)
+        torch.testing.assert_close(fast(tokens), model(tokens), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cached", [(6,), (6, 3)], ids=str)
+def test_a_mask_and_positions_of_ones_own(cached) -> None:
+    model = fp32()
+    fast = optimized(model)
+    ours, theirs = caches(model, *cached)
+    tokens = tokens_of(3, len(cached), 5)
+    mask = torch.tensor([[True, False, True, False, True]]) | torch.eye(5, dtype=torch.bool)
+    mask = mask.tril()
+    positions = torch.stack([torch.tensor([0, 1, 1, 2, 2]) + length for length in cached])
+    torch.testing.assert_close(
+        fast(tokens, ours, positions=positions, mask=mask),
+        model(tokens, theirs, positions=positions, mask=mask),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_a_cache_of_another_kind_gets_the_readable_block() -> None:
+    class Listening(KVCache):
+        heard = 0
+
+        def append(self, layer, k, v):
+            self.heard += 1
+            return super().append(layer, k, v)
+
+    model = fp32()
+    cache, plain = Listening(model.config, 1, 64), KVCache(model.config, 1, 64)
+    tokens = tokens_of(4, 1, 6)
+    torch.testing.assert_close(
+        optimized(model)(tokens, cache), model(tokens, plain), atol=1e-4, rtol=1e-4
+    )
+    assert cache.heard == model.config.num_hidden_layers
+
+
+def test_a_full_cache_is_refused_and_keeps_its_lengths() -> None:
+    model = fp32()
+    cache = KVCache(model.config, 1, 8)
+    fast = optimized(model)
+    fast(tokens_of(5, 1, 6), cache)
+    with pytest.raises(ValueError, match="room for 8 tokens, 9"):
+        fast(tokens_of(5, 1, 3), cache)
+    assert cache.lengths.tolist() == [6]
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_row_alone_equals_the_row_in_a_block(name, bias) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(96, 80, bias=bias).requires_grad_(False)
+    kernel, rows = prepare(name, linear), torch.randn(1, 17, 96)
+    block = kernel(rows)
+    torch.testing.assert_close(block, linear(rows), atol=1e-5, rtol=1e-5)
+    for r in range(17):
+        torch.testing.assert_close(kernel(rows[:, r : r + 1])[:, 0], block[:, r])
+    changed = rows.clone()
+    changed[:, 5] = 1e6
+    kept = [r for r in range(17) if r != 5]
+    assert kernel(changed)[:, kept].equal(block[:, kept])
+
+
+def test_extreme_values_stay_what_they_are() -> None:
+    """No sum saturates, and what is not finite stays so."""
+    model = fp32()
+    with torch.no_grad():
+        model.embed.weight[3] *= 1e8
+    fast = optimized(model)
+    ours, theirs = caches(model, 4)
+    tokens = torch.tensor([[3, 1]])
+    torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
+    for bad in (float("nan"), float("inf")):
+        with torch.no_grad():
+            model.embed.weight[5] = bad
+        ours.truncate([4])
+        assert not fast(torch.tensor([[5]]), ours).isfinite().any()
+
+
+def test_weights_are_shared_and_the_model_stays_as_it_is() -> None:
+    model = fp32(tie_word_embeddings=True).requires_grad_(True)
+    before = [(name, type(module)) for name, module in model.named_modules()]
+    fast = optimized(model, "F.linear")
+    assert [(name, type(module)) for name, module in model.named_modules()] == before
+    assert fast.embed.weight.data_ptr() == model.embed.weight.data_ptr()
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert not fast(tokens_of(0, 1, 3)).requires_grad
+
+
+def test_a_twin_is_not_moved() -> None:
+    with pytest.raises(ValueError, match="move the model, then optimize it"):
+        optimized(fp32()).double()
+
+
+def test_float64_needs_no_kernels() -> None:
+    model = tiny(minillm)
+    fast = optimized(model)
+    assert not any(isinstance(x, (FastLinear, FusedBlock)) for x in fast.modules())
+    assert fast(tokens_of(0, 1, 9)).equal(model(tokens_of(0, 1, 9)))
+
+
+def test_another_device_needs_no_kernels() -> None:
+    fast = optimized(fp32().to("meta"))
+    assert not any(isinstance(x, (FastLinear, FusedBlock)) for x in fast.modules())
+
+
+def test_a_torch_without_the_private_operators(monkeypatch) -> None:
+    def gone(*args):
+        raise AttributeError("no operator")
+
+    monkeypatch.setitem(kernels._PREPARE, "oneDNN packed", gone)
+    monkeypatch.setattr(kernels, "_packed", gone)
+    assert available() == ["F.linear", "x @ W.T"]
+    model = fp32()
+    fast = optimized(model)
+    names = {name for x in fast.modules() if isinstance(x, FastLinear) for name in x.names}
+    assert names <= {"F.linear", "x @ W.T"}
+    tokens = tokens_of(0, 1, 9)
+    torch.testing.assert_close(fast(tokens), model(tokens), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"one of F.linear, x @ W.T, got 'oneDNN packed'"):
+        optimized(model, "oneDNN packed")
+
+
+def test_a_race_has_the_block_kernel_or_the_weights_as_they_are_for_one_row() -> None:
+    for one, block in race([nn.Linear(64, 96), nn.Linear(96, 64)]):
+        assert one in ("F.linear", block)
+
+
+def test_greedy_texts_of_the_shipped_model() -> None:
+    model, tokenizer = load("stories")
+    fast = optimized(model)
+    prompts = openings(tokenizer, 20)
+
+    def texts(which):
+        return [
+            [(row.tokens[0], row.logits[0]) for step in steps for row in step.rows]
+            for steps in (decode_cached(which, [p], max_new_tokens=32) for p in prompts)
+        ]
+
+    theirs = [[token for token, _ in text] for text in texts(model)]
+    assert "20 texts" in equal_tokens(texts(fast), theirs)

@@ -107,8 +107,8 @@ def _recompute(model: Model, batch: Batch) -> Iterator[Step]:
     for forwards in count(1):
         start = time.perf_counter()
         tokens = batch.padded()  # (B, T)
-        logits = _next_logits(model, tokens, batch.lengths)
-        rows = batch.commit(logits)
+        with torch.inference_mode():
+            rows = batch.commit(_next_logits(model, tokens, batch.lengths))
         cached = (0,) * len(rows)
         yield Step(rows, cached, forwards, tokens.numel(), time.perf_counter() - start)
         if batch.all_ended:
@@ -139,8 +139,8 @@ def _cache(model: Model, batch: Batch) -> Iterator[Step]:
     tokens, counts = batch.padded(), batch.lengths  # prefill: all tokens of the prompts
     for forwards in count(1):
         start = time.perf_counter()
-        logits = _next_logits(model, tokens, counts, cache)
-        rows = batch.commit(logits)
+        with torch.inference_mode():
+            rows = batch.commit(_next_logits(model, tokens, counts, cache))
         held = [length - 1 for length in batch.lengths]  # all but the newest token of each text
         cache.truncate(held)  # drops padding, and what ended rows have computed
         yield Step(rows, tuple(held), forwards, tokens.numel(), time.perf_counter() - start)
@@ -150,7 +150,6 @@ def _cache(model: Model, batch: Batch) -> Iterator[Step]:
         counts = [1] * len(batch.texts)
 
 
-@torch.inference_mode()
 def _next_logits(
     model: Model, tokens: Tensor, counts: Sequence[int], cache: Cache | None = None
 ) -> Tensor:

@@ -13,17 +13,22 @@ from torch import nn
 
 from minillm.fused import FusedBlock
 from minillm.linear import FastLinear, available, race
-from minillm.transformer import Transformer
+from minillm.norm import RMSNorm
+from minillm.transformer import MLP, Transformer
 
 __all__ = ["optimized"]
 
 
-def optimized(model: Transformer, kernel: str | None = None) -> Transformer:
+def optimized(
+    model: Transformer, kernel: str | None = None, *, compiled: bool = False
+) -> Transformer:
     """A twin of `model` for inference, which shares its weights.
 
     Args:
         model: stays as it is. Move it to its device and dtype first.
         kernel: of all matrices (see `minillm.linear.available`); by default the fastest of each.
+        compiled: norms and MLPs go through `torch.compile`, which fuses their small operations:
+            meant for cards; it needs a compiler, and some seconds at the first tokens.
 
     Raises:
         ValueError: an unknown kernel.
@@ -35,7 +40,11 @@ def optimized(model: Transformer, kernel: str | None = None) -> Transformer:
         for weight in model.parameters()
     }
     twin = copy.deepcopy(model, shared).eval()
-    if twin.device.type == "cpu" and twin.dtype == torch.float32:
+    if compiled:
+        for module in twin.modules():
+            if isinstance(module, (RMSNorm, MLP)):
+                module.compile(dynamic=True)
+    elif twin.device.type == "cpu" and twin.dtype == torch.float32:
         _swap_linears(twin, kernel)
         _fuse_blocks(twin)
     return twin

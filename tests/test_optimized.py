@@ -201,3 +201,14 @@ def test_greedy_texts_of_the_shipped_model() -> None:
 
     theirs = [[token for token, _ in text] for text in texts(model)]
     assert "20 texts" in equal_tokens(texts(fast), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the compiler
+def test_compiled_parts_compute_the_same() -> None:
+    model = fp32()
+    fast = optimized(model, compiled=True)
+    ours, theirs = caches(model, 6)
+    for T in (5, 1, 1, 3):
+        tokens = tokens_of(T, 1, T)
+        torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)

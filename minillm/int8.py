@@ -1,0 +1,111 @@
+"""Linear layers over weights of eight bits: a quarter of the bytes to read.
+
+The weights are given as integers and one scale per output, w = integer x scale. `Int8Weights`
+leaves the activations as numbers; `Int8Rows` rounds them to integers too, with a scale for each
+row, so that a row's result does not depend on the rows beside it. A scale for the whole block, as
+in torch's own dynamic quantization, would let token 7 change the result of token 0.
+
+The kernels are torch's int8 operators on the CPU. Their names are private and may go; without
+them, and on other devices, the same numbers are multiplied by `F.linear`.
+
+Dimensions: R rows (tokens), N outputs, K inputs.
+"""
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from minillm.linear import Kernel
+
+__all__ = ["Int8Rows", "Int8Weights"]
+
+_LEVELS = 63  # of an activation: pairs of products must fit 16 bits on processors without VNNI
+
+
+class Int8Weights(nn.Module):
+    """y = x (integers x scales)^T + bias, with x rounded to bfloat16, which the kernel reads."""
+
+    def __init__(
+        self,
+        integers: Tensor,  # (N, K)
+        scales: Tensor,  # (N,)
+        bias: Tensor | None = None,  # (N,)
+    ):
+        super().__init__()
+        _require_scales(integers, scales)
+        self.bias = bias
+        self.kernel, self._multiply = _weight_only(integers, scales)
+
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        y = self._multiply(rows).to(x.dtype).view(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias
+
+
+class Int8Rows(nn.Module):
+    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number."""
+
+    def __init__(
+        self,
+        integers: Tensor,  # (N, K)
+        scales: Tensor,  # (N,)
+        bias: Tensor | None = None,  # (N,)
+    ):
+        super().__init__()
+        _require_scales(integers, scales)
+        self.bias = bias
+        self.kernel, self._multiply = _both(integers, scales)
+
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        largest = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        y = self._multiply(x / largest) * largest
+        return y if self.bias is None else y + self.bias
+
+
+def _require_scales(integers: Tensor, scales: Tensor) -> None:
+    if integers.dtype != torch.int8 or scales.shape != integers.shape[:1]:
+        raise ValueError(
+            f"integers and a scale per output are needed, got a matrix of {integers.dtype}, "
+            f"{tuple(integers.shape)}, and scales of {tuple(scales.shape)}"
+        )
+
+
+def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
+    """The name of the kernel, and (R, K) bfloat16 to (R, N) through it."""
+    halves = scales.to(torch.bfloat16)
+    try:
+        if integers.device.type == "cpu":
+            torch._weight_int8pack_mm(
+                integers.new_ones(1, 8).bfloat16(), integers[:1, :8], halves[:1]
+            )
+            return "_weight_int8pack_mm (bfloat16)", lambda rows: torch._weight_int8pack_mm(
+                rows, integers, halves
+            )
+    except (AttributeError, RuntimeError):
+        pass
+    weight = integers.float() * halves.float()[:, None]
+    return "F.linear over dequantized weights", lambda rows: F.linear(rows.float(), weight)
+
+
+def _both(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
+    """The name of the kernel, and rows within +-1 to (..., N) through it."""
+    try:
+        if integers.device.type == "cpu":
+            zeros = torch.zeros(len(scales), dtype=torch.int64)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # quantized tensors are deprecated
+                make = torch._make_per_channel_quantized_tensor
+                packed = torch.ops.quantized.linear_prepack(
+                    make(integers, scales.double(), zeros, 0), None
+                )
+            multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+            return "FBGEMM int8", lambda rows: multiply(rows, 1 / _LEVELS, _LEVELS + 1, packed)
+    except (AttributeError, RuntimeError):
+        pass
+    weight = integers.float() * scales[:, None]
+    return "F.linear over dequantized weights", lambda rows: F.linear(
+        (rows * _LEVELS).round() / _LEVELS, weight
+    )

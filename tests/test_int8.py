@@ -1,0 +1,84 @@
+"""Eight-bit kernels: right, row by row, at the extremes, and without torch's operators."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minillm.int8 import Int8Rows, Int8Weights
+
+LAYERS = [Int8Weights, Int8Rows]
+
+
+def quantized(n: int = 48, k: int = 64, *, seed: int = 0):
+    """Integers, scales, and the weights they stand for."""
+    weight = torch.randn(n, k, generator=torch.Generator().manual_seed(seed))
+    scales = weight.abs().amax(1) / 127
+    integers = (weight / scales[:, None]).round().to(torch.int8)
+    return integers, scales, integers * scales[:, None]
+
+
+def relative_error(y, expected) -> float:
+    return float((y - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_close_to_the_product_in_float32(layer, bias) -> None:
+    integers, scales, weight = quantized()
+    b = torch.randn(48) if bias else None
+    x = torch.randn(2, 9, 64, generator=torch.Generator().manual_seed(1))
+    y = layer(integers, scales, b)(x)
+    assert (y.shape, y.dtype) == ((2, 9, 48), torch.float32)
+    assert relative_error(y, F.linear(x, weight, b)) < {Int8Weights: 0.006, Int8Rows: 0.02}[layer]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_row_alone_equals_the_row_in_a_block(layer) -> None:
+    integers, scales, _ = quantized()
+    kernel = layer(integers, scales)
+    x = torch.randn(1, 17, 64, generator=torch.Generator().manual_seed(2))
+    block = kernel(x)
+    for r in range(17):
+        torch.testing.assert_close(kernel(x[:, r : r + 1])[:, 0], block[:, r])
+    x[:, 7] *= 1e4  # a token with outliers
+    others = [r for r in range(17) if r != 7]
+    assert kernel(x)[:, others].equal(block[:, others])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_numbers_do_not_saturate(layer, sign) -> None:
+    """Every product at its largest: 16-bit sums of pairs would overflow at 255 levels."""
+    integers = torch.full((4, 256), 127 * sign, dtype=torch.int8)
+    y = layer(integers, torch.full((4,), 1 / 127))(torch.full((1, 256), 1e3))
+    torch.testing.assert_close(y, torch.full((1, 4), 256e3 * sign), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_zeros_and_tiny_rows(layer) -> None:
+    integers, scales, _ = quantized()
+    kernel = layer(integers, scales)
+    assert kernel(torch.zeros(3, 64)).equal(torch.zeros(3, 48))
+    assert kernel(torch.full((1, 64), 1e-30)).isfinite().all()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_without_the_private_operators_the_result_is_the_same(layer, monkeypatch) -> None:
+    integers, scales, _ = quantized()
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))
+    native = layer(integers, scales)
+    expected = native(x)
+    monkeypatch.delattr(torch, "_weight_int8pack_mm")
+    monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
+    hidden = layer(integers, scales)
+    assert hidden.kernel == "F.linear over dequantized weights" != native.kernel
+    assert relative_error(hidden(x), expected) < 0.004
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_scales_that_do_not_fit_are_refused(layer) -> None:
+    integers, scales, weight = quantized()
+    with pytest.raises(ValueError, match="a scale per output"):
+        layer(integers, scales[:5])
+    with pytest.raises(ValueError, match=r"got a matrix of torch\.float32"):
+        layer(weight, scales)

@@ -82,6 +82,7 @@ class Batch:
         self.ended = [False] * len(self.texts)
         self._device, self._sampler, self._stop = device, sampler, frozenset(map(int, stop))
         self._generators = generators
+        self._picked = torch.zeros(len(self.texts), dtype=torch.int64, device=device)
         self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)
 
     @property
@@ -101,12 +102,13 @@ class Batch:
         )
 
     def newest(self) -> Int[Tensor, "B 1"]:
-        """The last token of each text."""
-        return torch.tensor([text[-1:] for text in self.texts], device=self._device)
+        """What was last picked for each row; for one that has ended, a token nobody keeps."""
+        return self._picked[:, None]
 
     def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
         """Pick one token for each row that has not ended, and append it."""
-        tokens = self._sampler.choose(logits, self._uniforms()).tolist()
+        self._picked = self._sampler.choose(logits, self._uniforms())
+        tokens = self._picked.tolist()
         return tuple(self._commit_row(b, token, logits) for b, token in enumerate(tokens))
 
     def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:

@@ -38,8 +38,7 @@ class FusedBlock(nn.Module):
         self.plain = plain
         attention, mlp = plain.attention, plain.mlp
         matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down  # each a FastLinear
-        self._one: list[Kernel] = [matrix.one for matrix in matrices]
-        self._block: list[Kernel] = [matrix.block for matrix in matrices]
+        self._matrices: list[Kernel] = [matrix.kernel for matrix in matrices]
         self._gate = _GATES[type(mlp.act)]
         self._norms = [n.weight.data_ptr() for n in (plain.attention_norm, plain.mlp_norm)]
         self._eps = plain.mlp_norm.eps
@@ -62,23 +61,23 @@ class FusedBlock(nn.Module):
             return self.plain(x, rotation, mask, cache)
         B, T, C = x.shape
         rows, eps = B * T, self._eps
-        qkv, out, gate_up, down = self._one if rows == 1 else self._block
+        qkv, out, gate_up, down = self._matrices
         before_attention, before_mlp = self._norms
-        x = x.contiguous()
+        x = x.reshape(rows, C)  # matrices of two dimensions take the shortest way through torch
         normed = torch.empty_like(x)
         x_address, normed_address = x.data_ptr(), normed.data_ptr()
         loops.norm(x_address, before_attention, eps, normed_address, rows, C)
         y = out(self._attend(qkv(normed), B, T, rotation, mask, cache))
         loops.add_and_norm(x_address, y.data_ptr(), before_mlp, eps, normed_address, rows, C)
-        both = gate_up(normed)  # (B, T, 2F)
+        both = gate_up(normed)  # (R, 2F)
         F = both.shape[-1] // 2
         self._gate(both.data_ptr(), rows, F)
-        return down(both[..., :F]).add_(y)
+        return down(both[:, :F]).add_(y).view(B, T, C)
 
     def _attend(
         self, qkv: Tensor, B: int, T: int, rotation: Rotation, mask: Tensor | None, cache: KVCache
     ) -> Tensor:
-        """From (B, T, (H + 2G) D) to (B, T, H D)."""
+        """From (R, (H + 2G) D) to (R, H D)."""
         H, G, D = self._heads
         slots, starts = cache.capacity, cache.room(T)
         stored = G * slots * D * _BYTES  # of one row
@@ -99,13 +98,15 @@ class FusedBlock(nn.Module):
             q, c, s = q + row, c + turn, s + turn
             keys, values = keys + stored, values + stored
         if few:
-            return qkv[..., : H * D]
+            return qkv[:, : H * D]
         if mask is None:
             mask = _causal_bias(T, S)
         width = (H + 2 * G) * D
         queries = qkv.as_strided((B, H, T, D), (T * width, D, width, 1))
         held = [part[self._layer].narrow(2, 0, S) for part in (cache.keys, cache.values)]
-        return self.plain.attention.attend(queries, *held, mask).transpose(1, 2).flatten(2)
+        return (
+            self.plain.attention.attend(queries, *held, mask).transpose(1, 2).reshape(B * T, H * D)
+        )
 
 
 @lru_cache(maxsize=1)

@@ -77,44 +77,34 @@ def prepare(name: str, linear: nn.Linear) -> Kernel:
 
 
 class FastLinear(nn.Module):
-    """A linear layer with one kernel for a single row and one for blocks.
+    """A linear layer with one of the kernels; its naive twin is `torch.nn.Linear`."""
 
-    Its naive twin is `torch.nn.Linear`. A single row takes the weights as they are where that is
-    faster, so that there is one copy at most.
-    """
-
-    def __init__(self, plain: nn.Linear, one: str, block: str):
+    def __init__(self, plain: nn.Linear, name: str):
         super().__init__()
-        self.in_features, self.names = plain.in_features, (one, block)
-        self.block = prepare(block, plain)
-        self.one = self.block if one == block else prepare(one, plain)
+        self.name, self.kernel = name, prepare(name, plain)
 
     def _apply(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ValueError("an optimized model stays where it is: move the model, then optimize it")
 
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
-        return self.one(x) if x.numel() == self.in_features else self.block(x)
+        return self.kernel(x)
 
 
 @torch.inference_mode()
-def race(linears: Sequence[nn.Linear]) -> list[tuple[str, str]]:
-    """The fastest kernels (for one row, for a block) of each of some matrices.
+def race(linears: Sequence[nn.Linear]) -> list[str]:
+    """The kernel of each of some matrices that is fastest for one row and a block, taken together.
 
-    They run in turn, as in a model, so that each finds the caches as the others left them. Beside
-    the block's kernel, one row may take "F.linear", which needs no copy.
+    The matrices run in turn, as in a model, so that each finds the caches as the others left them.
+    One kernel serves both: a second copy of the weights for single rows would push the first one
+    out of the caches whenever single tokens and blocks alternate, as they do in speculation.
     """
     seconds = {name: _seconds([prepare(name, x) for x in linears], linears) for name in available()}
-    winners = []
-    for i in range(len(linears)):
-        block = min(seconds, key=lambda name: seconds[name][BLOCK][i])
-        one = min((block, "F.linear"), key=lambda name: seconds[name][1][i])
-        winners.append((one, block))
-    return winners
+    return [min(seconds, key=lambda name: seconds[name][i]) for i in range(len(linears))]
 
 
-def _seconds(kernels: Sequence[Kernel], linears: Sequence[nn.Linear]) -> dict[int, list[float]]:
-    """Median time of each kernel for one row and for a block."""
-    result = {}
+def _seconds(kernels: Sequence[Kernel], linears: Sequence[nn.Linear]) -> list[float]:
+    """Median time of each kernel for one row, plus that for a block."""
+    totals = [0.0] * len(kernels)
     for rows in (1, BLOCK):
         inputs = [torch.ones(1, rows, linear.in_features) for linear in linears]
         times: list[list[float]] = [[] for _ in kernels]
@@ -123,8 +113,8 @@ def _seconds(kernels: Sequence[Kernel], linears: Sequence[nn.Linear]) -> dict[in
                 start = time.perf_counter()
                 kernel(x)
                 spent.append(time.perf_counter() - start)
-        result[rows] = [median(spent) for spent in times]
-    return result
+        totals = [total + median(spent) for total, spent in zip(totals, times, strict=True)]
+    return totals
 
 
 def stock_kernel() -> str:
@@ -135,10 +125,9 @@ def stock_kernel() -> str:
 
 
 def kernel_names(model: nn.Module) -> str:
-    """What multiplies a model's matrices: one token / a block of tokens, where they differ."""
-    pairs = [x.names for x in model.modules() if isinstance(x, FastLinear)]
-    if not pairs:
+    """What multiplies a model's matrices."""
+    names = {x.name for x in model.modules() if isinstance(x, FastLinear)}
+    if not names:
         return stock_kernel()
-    one, block = ("; ".join(sorted(set(names))) for names in zip(*pairs, strict=True))
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"one token: {one}, block: {block} (float32, {capability}), fused loops between"
+    return f"{', '.join(sorted(names))} float32 ({capability}), compiled loops between"

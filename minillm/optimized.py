@@ -54,10 +54,10 @@ def _swap_linears(twin: Transformer, kernel: str | None) -> None:
     """Matrices of one shape share a kernel, chosen on the first of them."""
     linears = {name: x for name, x in twin.named_modules() if isinstance(x, nn.Linear)}
     first = {linear.weight.shape: linear for linear in reversed(linears.values())}
-    chosen = [(kernel, kernel)] * len(first) if kernel else race(list(first.values()))
+    chosen = [kernel] * len(first) if kernel else race(list(first.values()))
     winners = dict(zip(first, chosen, strict=True))
     for name, linear in linears.items():
-        twin.set_submodule(name, FastLinear(linear, *winners[linear.weight.shape]))
+        twin.set_submodule(name, FastLinear(linear, winners[linear.weight.shape]))
 
 
 def _fuse_blocks(twin: Transformer) -> None:

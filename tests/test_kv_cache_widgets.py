@@ -13,7 +13,7 @@ import torch
 import minillm
 from minillm import ModelConfig, Transformer, decode_cached, decode_recomputed, kv_bytes
 from minillm.decoding import Step, collect
-from minillm.roofline import forward_flops
+from minillm.roofline import work
 from minillm.zoo import CARDS, MODELS, PublicModel
 from widgets.common.film import BLANK, Film, Heat, Lane, Lanes
 from widgets.common.player import StepPlayer
@@ -108,7 +108,8 @@ def test_notes_and_captions_count_as_the_steps_do(run: Run) -> None:
     assert f"the prompt's {run.prompt} tokens" in run.film.captions[0]
     for s, caption in enumerate(run.film.captions[1:], start=1):
         held = run.prompt + s
-        saved = forward_flops(run.config, held) / forward_flops(run.config, 1, held - 1)
+        without = work(run.config, new=held, logits="last").flops
+        saved = without / work(run.config, new=1, cached=held - 1, logits="last").flops
         assert caption.startswith(f"“{run.pieces[held - 1]}”: its query meets {held - 1} stored")
         assert f"{kv_bytes(run.config, 1, torch.float32):,} bytes written" in caption
         assert f"{kv_bytes(run.config, held - 1, torch.float32):,} read" in caption

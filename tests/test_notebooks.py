@@ -26,6 +26,7 @@ READ = {path.stem: nbformat.read(path, as_version=4) for path in LESSONS}
 MEASURING = {
     "01_decoding": ["decoding-07", "decoding-19"],
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
+    "03_roofline": [f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26, 29, 41)],
 }
 
 # The article's claims, by the stem of the lesson that gives the verdict.

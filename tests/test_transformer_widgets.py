@@ -12,7 +12,7 @@ from torch import Tensor
 import minillm
 from minillm import Transformer
 from minillm.attention import attention_weights
-from minillm.roofline import forward_flops
+from minillm.roofline import work
 from minillm.tokens import encode
 from widgets.common.exercises import judge
 from widgets.common.film import BLANK, Film, Heat, Lanes
@@ -88,7 +88,8 @@ def test_parameters_and_flops_of_the_stations_are_those_of_the_model(
     ]
     assert (parameters.label, flops.label[:5]) == ("parameters here", "FLOPs")
     assert total[0] == sum(p.numel() for p in draft.parameters())
-    assert total[1] == forward_flops(draft.config, len(encode(tokenizer, TEXT)))
+    tokens = len(encode(tokenizer, TEXT))
+    assert total[1] == work(draft.config, new=tokens, logits="last").flops
 
 
 def test_the_last_reading_is_the_models_next_token(

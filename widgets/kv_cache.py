@@ -11,7 +11,7 @@ import ipywidgets
 
 from minillm import ModelConfig
 from minillm.decoding import Step
-from minillm.roofline import forward_flops
+from minillm.roofline import work
 from minillm.zoo import CARDS, MODELS, Capacity, PublicModel, capacity
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
 from widgets.common.film import Bar, Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect
@@ -133,8 +133,8 @@ def _growth_caption(step: int, prompt: int, pieces: Sequence[str], config: Model
             f"without a cache. {prompt * per_token:,} bytes of keys and values are kept."
         )
     held = prompt + step
-    without = forward_flops(config, held)
-    ratio = without / forward_flops(config, 1, held - 1)
+    without = work(config, new=held, logits="last").flops
+    ratio = without / work(config, new=1, cached=held - 1).flops
     return (
         f"“{pieces[held - 1]}”: its query meets {held - 1} stored keys. Only its own key and value "
         f"are new: {per_token:,} bytes written, {(held - 1) * per_token:,} read. Without the "

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minillm import ModelConfig, Transformer
 from minillm.attention import attention_weights
-from minillm.roofline import forward_flops
+from minillm.roofline import work
 from minillm.tokens import END_OF_TEXT, encode, pieces
 from minillm.transformer import Block
 from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
@@ -174,7 +174,7 @@ def _stations(
     share, group = H // G, head // (H // G)
     pairs = T * (T + 1) // 2  # a query and a key that it sees
     block = 2 * C + C * (H + 2 * G) * D + H * D * C + 3 * C * F
-    block_flops = (forward_flops(config, T) - 2 * C * V) // L
+    block_flops = (work(config, new=T, logits="last").flops - 2 * C * V) // L
     zeros = int((seen.gate[0, -1] == 0).sum())
     most = int(weights.argmax())
 

@@ -31,17 +31,23 @@ COLOURS = tuple(
 )
 _TEMPLATE = template(dark=False)
 BASELINE = SERIES["baseline"].light
+_LOG_TICKS = 3  # few enough for powers of ten alone
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through points. The baseline is drawn grey; others differ in colour and dashes."""
+    """A line through points. The baseline is drawn grey; others differ in colour and dashes.
+
+    Args:
+        dot: one stands at its end.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     baseline: bool = False
+    dot: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,11 @@ def figure(chart: Chart) -> go.Figure:
             fig.add_bar(name=series.name, x=series.labels, y=series.y, marker_color=colour)
         else:
             line = {"color": colour, "dash": dash, "width": 2.5}
-            fig.add_scatter(name=series.name, x=series.x, y=series.y, mode="lines", line=line)
+            sizes = [0] * (len(series.x) - 1) + [11 * series.dot]
+            fig.add_scatter(
+                name=series.name, x=series.x, y=series.y, line=line,
+                mode="lines+markers" if series.dot else "lines", marker={"size": sizes},
+            )  # fmt: skip
     for level in chart.levels:
         fig.add_scatter(
             x=chart.x_range, y=[level.y] * 2, mode="lines+text", text=[level.name, ""],
@@ -145,10 +155,14 @@ def figure(chart: Chart) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)", bargap=0.25,
         showlegend=len(chart.series) > 1,
     )  # fmt: skip
-    fig.update_xaxes(title_text=chart.x_title, type="log" if chart.log_x else None)
+    fig.update_xaxes(
+        title_text=chart.x_title, type="log" if chart.log_x else None,
+        nticks=_LOG_TICKS if chart.log_x else 0,
+    )  # fmt: skip
     fig.update_yaxes(
         title_text=chart.y_title, type="log" if chart.log_y else "linear",
         range=[math.log10(bottom), math.log10(top)] if chart.log_y else [bottom, top],
+        nticks=_LOG_TICKS if chart.log_y else 0,
     )  # fmt: skip
     return fig
 
@@ -327,6 +341,9 @@ class _Plot:
                     f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="3" '
                     f'stroke-dasharray="{dash}"/>'
                 )
+                if series.dot:
+                    x, y = self.x(series.x[-1]), self.y(series.y[-1])
+                    parts.append(f'<circle cx="{x}" cy="{y}" r="6" fill="{colour}"/>')
             if len(self.chart.series) > 1:
                 parts.append(f'<path d="M{key} 52h28" stroke="{colour}" stroke-width="4" '
                              f'stroke-dasharray="{dash}"/>')  # fmt: skip

@@ -1,0 +1,251 @@
+"""Explorers of the roofline: where the phases of inference stand, and when a batch is free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import ipywidgets
+
+from minillm import ModelConfig
+from minillm.accelerators import ACCELERATORS, Accelerator
+from minillm.machine import Machine
+from minillm.roofline import Work, seconds, work
+from widgets.common.chart import Chart, ChartExplorer, Curve, Level
+from widgets.common.stable import digits, verbatim
+from widgets.common.strings import say
+
+__all__ = ["FreeBatchExplorer", "RooflineExplorer", "free_batch_chart", "roofline_chart"]
+
+_GIGA = 1e9
+
+
+def roofline_chart(
+    phases: Mapping[str, Work],
+    flops: float,
+    bandwidth: float,
+    measured: Sequence[tuple[Work, float]] = (),
+) -> Chart:
+    """What a machine attains at each intensity, and where passes stand under it.
+
+    A pass is a dot on the roof, on a line that tells its intensity: it cannot be faster.
+
+    Args:
+        phases: passes by name.
+        flops: per second, that the machine computes.
+        bandwidth: bytes per second that it reads.
+        measured: passes that were run, and the seconds of each.
+    """
+    ridge = flops / bandwidth
+    attained = sorted((step.intensity, step.flops / s / _GIGA) for step, s in measured)
+    intensities = [ridge, *(step.intensity for step in phases.values()), *(x for x, _ in attained)]
+    low, high = min(intensities) / 2, max(intensities) * 2
+
+    def roof(intensity: float) -> float:
+        return min(flops, intensity * bandwidth) / _GIGA
+
+    lowest = min([roof(low), *(y for _, y in attained)])
+    floor = 10.0 ** math.floor(math.log10(lowest))  # where the axis begins
+    curves = [
+        Curve("roof", *_points([(x, roof(x)) for x in (low, ridge, high)]), baseline=True),
+        *(
+            Curve(name, [step.intensity] * 2, [floor, roof(step.intensity)], dot=True)
+            for name, step in phases.items()
+        ),
+    ]
+    if attained:
+        curves.append(Curve("measured here", *_points(attained)))
+    return Chart(
+        title="Left of the ridge a pass waits for memory: more tokens together are free",
+        x_title="intensity (FLOP for each byte moved)",
+        y_title="arithmetic (GFLOP a second)",
+        series=tuple(curves),
+        note=(ridge, roof(ridge), f"ridge: {digits(ridge)} FLOP a byte"),
+        log_x=True,
+        log_y=True,
+    )
+
+
+def _points(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+class RooflineExplorer(ChartExplorer):
+    """Prefill, decode, verification and a batch of a model, under the roof of a machine.
+
+    Args:
+        models: configurations by name; the first is shown at first.
+        machine: this one, as `measure_machine` found it. Accelerators have the rates of their
+            data sheets; weights, cache and activations are taken to be of the rates' dtype.
+        measured: passes that were run on this machine, and the seconds of each.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelConfig],
+        machine: Machine,
+        measured: Sequence[tuple[Work, float]] = (),
+    ):
+        self._measured = measured
+        machines: dict[str, Machine | Accelerator] = {"this machine": machine, **ACCELERATORS}
+        super().__init__(
+            controls={
+                "machine": ipywidgets.Dropdown(
+                    options=list(machines.items()), value=machine, description="machine"
+                ),
+                "together": _slider("together", [2**k for k in range(10)], 8),
+                "context": _slider("context", [2**k for k in range(4, 18)], 512),
+            },
+            folded={
+                "model": ipywidgets.Dropdown(
+                    options=list(models.items()),
+                    value=next(iter(models.values())),
+                    description="model",
+                )
+            },
+        )
+
+    def chart(self) -> Chart:
+        return roofline_chart(self._phases(), *self._rates(), self._measured)
+
+    def summary(self) -> str:
+        machine, config, context = self["machine"], self["model"], self["context"]
+        flops, bandwidth = self._rates()
+        if isinstance(machine, Machine):
+            rates = f"{digits(flops / _GIGA)} GFLOP/s, {digits(bandwidth / _GIGA)} GB/s"
+            origin = f"{say('tag.measured')}: {machine.device}, {machine.threads} threads"
+        else:
+            rates = verbatim(f"{flops / _GIGA:,.0f} GFLOP/s, {bandwidth / _GIGA:,.0f} GB/s")
+            origin = f"{say('tag.cited')}: {verbatim(machine.source)}"
+        phases = "; ".join(
+            f"{name} {digits(step.intensity)} and {digits(1e3 * seconds(step, flops, bandwidth))}"
+            for name, step in self._phases().items()
+        )
+        trained = config.max_position_embeddings
+        beyond = f" (beyond the {trained:,} it was trained for)" if context > trained else ""
+        return (
+            f"{self.controls['machine'].label}: {rates} ({origin}), so the ridge is at "
+            f"{digits(flops / bandwidth)} FLOP a byte. {self.controls['model'].label} in "
+            f"{machine.dtype.itemsize} bytes a number at context {context:,}{beyond}, FLOP a byte "
+            f"and ms at best: {phases}. Computed."
+        )
+
+    def _phases(self) -> dict[str, Work]:
+        m, context, size = self["together"], self["context"], self["machine"].dtype.itemsize
+        step = partial(work, self["model"], weight_bytes=size, cache_bytes=size)
+        return {
+            "prefill": step(new=context, logits="last"),
+            "decode": step(new=1, cached=context),
+            f"{m} tokens of one text": step(new=m, cached=context),
+            f"{m} texts": step(new=1, cached=context, batch=m),
+        }
+
+    def _rates(self) -> tuple[float, float]:
+        """FLOPs and bytes a second; of a measured machine, for what a decode step reads."""
+        machine = self["machine"]
+        if isinstance(machine, Accelerator):
+            return machine.flops, machine.bandwidth
+        return machine.flops, machine.bandwidth_at(self._phases()["decode"].nbytes)
+
+
+def free_batch_chart(
+    measured: Mapping[str, Mapping[int, float]],
+    predicted: Mapping[int, float],
+    recorded: tuple[str, Mapping[int, float]],
+    mark: tuple[str, int],
+    *,
+    title: str,
+    together: str,
+) -> Chart:
+    """The time of m tokens together over the time of one; see `FreeBatchExplorer`.
+
+    Args:
+        mark: a kernel and an m to be looked at.
+    """
+    label, reference = recorded
+    runs = {**measured, "roofline": predicted, label: reference}
+    curves = [Curve(name, *_points(_ratios(run))) for name, run in runs.items()]
+    highest = max(max(curve.y) for curve in curves)
+    most = min(max(max(curve.x) for curve in curves), 1.2 * highest)  # else it dwarfs the others
+    kernel, m = mark
+    ratio = measured[kernel][m] / measured[kernel][1]
+    return Chart(
+        title=title,
+        x_title=f"m: {together}",
+        y_title="time of m over time of one",
+        series=(Curve("no gain", [0, most], [0, most], baseline=True), *curves),
+        levels=(Level("free", 1.0),),
+        note=(m, ratio, f"{ratio:.2f}×"),
+    )
+
+
+def _ratios(run: Mapping[int, float]) -> list[tuple[float, float]]:
+    return [(m, run[m] / run[1]) for m in sorted(run)]
+
+
+class FreeBatchExplorer(ChartExplorer):
+    """What m tokens together cost, measured for some kernels, predicted, and on another machine.
+
+    Args:
+        measured: for each kernel by name, the seconds of a pass over m tokens, by m.
+        predicted: the seconds that the roofline gives, by m.
+        recorded: what another run is called, and its times by m, in any unit.
+        title: the point that the chart makes.
+        together: what the m are.
+
+    Raises:
+        ValueError: a run without m = 1.
+    """
+
+    def __init__(
+        self,
+        measured: Mapping[str, Mapping[int, float]],
+        predicted: Mapping[int, float],
+        recorded: tuple[str, Mapping[int, float]],
+        *,
+        title: str,
+        together: str = "tokens of one text",
+    ):
+        runs = {**measured, "roofline": predicted, recorded[0]: recorded[1]}
+        for name, run in runs.items():
+            if 1 not in run:
+                raise ValueError(f"{name!r} has no time of one: it has those of {sorted(run)}")
+        self._measured, self._predicted, self._recorded = measured, predicted, recorded
+        self._title, self._together = title, together
+        common = sorted(set.intersection(*(set(run) for run in runs.values())))
+        super().__init__(
+            {
+                "kernel": ipywidgets.Dropdown(options=list(measured), description="kernel"),
+                "m": _slider("m", common, common[-1]),
+            }
+        )
+
+    def chart(self) -> Chart:
+        return free_batch_chart(
+            self._measured,
+            self._predicted,
+            self._recorded,
+            (self["kernel"], self["m"]),
+            title=self._title,
+            together=self._together,
+        )
+
+    def summary(self) -> str:
+        kernel, m = self["kernel"], self["m"]
+        label, reference = self._recorded
+        run = self._measured[kernel]
+        ratio = run[m] / run[1]
+        predicted = self._predicted[m] / self._predicted[1]
+        return (
+            f"{kernel}: one takes {1e3 * run[1]:.2f} ms, {m} {self._together} take "
+            f"{1e3 * run[m]:.2f} ms, {ratio:.2f} times as long, so each is {m / ratio:.1f} times "
+            f"cheaper ({say('tag.measured')}); the roofline says {predicted:.2f} times "
+            f"({say('tag.computed')}), {label} {reference[m] / reference[1]:.2f}."
+        )
+
+
+def _slider(name: str, options: Sequence[int], first: int) -> ipywidgets.SelectionSlider:
+    return ipywidgets.SelectionSlider(
+        options=[(f"{n:,}", n) for n in options], value=first, description=name
+    )

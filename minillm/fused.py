@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from minillm import loops
 from minillm.attention import Cache, Rotation, causal_mask
@@ -99,17 +100,21 @@ class FusedBlock(nn.Module):
             keys, values = keys + stored, values + stored
         if few:
             return qkv[:, : H * D]
-        if mask is None:
-            mask = _causal_bias(T, S)
         width = (H + 2 * G) * D
         queries = qkv.as_strided((B, H, T, D), (T * width, D, width, 1))
-        held = [part[self._layer].narrow(2, 0, S) for part in (cache.keys, cache.values)]
-        return (
-            self.plain.attention.attend(queries, *held, mask).transpose(1, 2).reshape(B * T, H * D)
-        )
+        k = cache.keys[self._layer].narrow(2, 0, S)
+        v = cache.values[self._layer].narrow(2, 0, S)
+        if mask is None:  # the heads of a group are so many queries of the same keys
+            queries = queries.reshape(B, G, H // G * T, D)
+            mixed = scaled_dot_product_attention(queries, k, v, _causal_bias(T, S, H // G))
+            mixed = mixed.reshape(B, H, T, D)
+        else:
+            mixed = self.plain.attention.attend(queries, k, v, mask)
+        return mixed.transpose(1, 2).reshape(B * T, H * D)
 
 
 @lru_cache(maxsize=1)
-def _causal_bias(T: int, S: int) -> Tensor:
-    """What a causal mask adds to the scores, (T, S); the same for all blocks of a pass."""
-    return torch.zeros(T, S).masked_fill_(~causal_mask(T, S, torch.device("cpu")), float("-inf"))
+def _causal_bias(T: int, S: int, heads: int) -> Tensor:
+    """What a causal mask adds to the scores of a group's heads, in every block of a pass."""
+    hidden = ~causal_mask(T, S, torch.device("cpu")).repeat(heads, 1)  # (heads T, S)
+    return torch.zeros(heads * T, S).masked_fill_(hidden, float("-inf"))

@@ -80,7 +80,10 @@ class FusedBlock(nn.Module):
     ) -> Tensor:
         """From (R, (H + 2G) D) to (R, H D)."""
         H, G, D = self._heads
-        slots, starts = cache.capacity, cache.room(T)
+        L, rows, groups, slots, size = cache.keys.shape
+        if (rows, groups, size) != (B, G, D) or self._layer >= L:
+            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
+        starts = cache.room(T)
         stored = G * slots * D * _BYTES  # of one row
         first = self._layer * B * stored
         q, c, s = qkv.data_ptr(), rotation[0].data_ptr(), rotation[1].data_ptr()

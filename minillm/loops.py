@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 __all__ = ["add_and_norm", "attend", "gate_relu", "gate_silu", "norm", "rotate_and_store"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
-_compiled = numba.njit(fastmath=_REORDER, error_model="numpy", cache=True, nogil=True)
+_compiled = numba.njit(fastmath=_REORDER, error_model="numpy", cache=True)
 
 
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)

@@ -107,6 +107,15 @@ def test_a_full_cache_is_refused_and_keeps_its_lengths() -> None:
     assert cache.lengths.tolist() == [6]
 
 
+@pytest.mark.parametrize(
+    "other", [{"num_hidden_layers": 1}, {"num_key_value_heads": 1}, {"head_dim": 4}], ids=str
+)
+def test_a_cache_made_for_another_model_is_refused(other) -> None:
+    fast = optimized(fp32())
+    with pytest.raises(ValueError, match="not made for this model"):
+        fast(tokens_of(6, 1, 3), KVCache(fp32(**other).config, 1, 16))
+
+
 @pytest.mark.parametrize("name", available())
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_row_alone_equals_the_row_in_a_block(name, bias) -> None:

@@ -64,13 +64,18 @@ FIGURES = """element => [...element.querySelectorAll(
 # Cells of a notebook with one explorer each, the lessons' own, on small data.
 EXPLORERS = {
     "setup": """\
+import torch
+
 from minillm import collect, decode_cached, decode_recomputed, load
+from minillm.machine import Machine
+from minillm.roofline import work
 from minillm.tokens import encode, pieces
 from minillm.zoo import PublicModel
 from widgets.common.player import StepPlayer
 from widgets.common.predict import predict
 from widgets.decoding import CostExplorer, DistributionExplorer
 from widgets.kv_cache import CapacityExplorer, growth_film
+from widgets.roofline import FreeBatchExplorer, RooflineExplorer
 from widgets.transformer import ForwardExplorer
 
 model, tokenizer = load("stories")
@@ -90,6 +95,12 @@ CapacityExplorer(PublicModel.from_config("stories", model.config, count))""",
     "distribution": 'DistributionExplorer(model, tokenizer, "Once upon a time")',
     "cost": """\
 CostExplorer({"plain": [(16, 5.0), (480, 50.0)], "cached": [(16, 5.0), (480, 6.0)]}, "Cost")""",
+    "roofline": """\
+machine = Machine("cpu", torch.float32, 2, {1 << 20: 9e10, 1 << 26: 5e10}, 2e11, 1e-6)
+RooflineExplorer({"stories": model.config}, machine, [(work(model.config, new=1), 2e-3)])""",
+    "free": """\
+runs = {"F.linear": {1: 1e-3, 8: 3e-3}, "x @ W.T": {1: 1e-3, 8: 2e-3}}
+FreeBatchExplorer(runs, {1: 1.0, 8: 1.1}, ("recorded", {1: 1.0, 8: 1.3}), title="Free?")""",
     "forward": 'ForwardExplorer(model, tokenizer, "Once upon a time")',
     "predict": 'guess = predict("00.test", "How many times faster?", low=1, high=100, unit="x")\n'
     "guess",

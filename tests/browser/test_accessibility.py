@@ -9,7 +9,17 @@ from lab import Lab, LabPage, offline_page, write_notebook
 from playwright.sync_api import Browser, expect
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-NAMES = ("player", "forward", "capacity", "distribution", "cost", "predict", "reveal")
+NAMES = (
+    "player",
+    "forward",
+    "capacity",
+    "distribution",
+    "cost",
+    "roofline",
+    "free",
+    "predict",
+    "reveal",
+)
 RUN = """async () => (await axe.run(
     {include: [[".minillm"]]}, {resultTypes: ["violations"]})).violations"""
 

@@ -1,13 +1,15 @@
 """A reader opens a lesson in JupyterLab, runs it, and moves a control."""
 
+import pytest
 from lab import LabPage
 from playwright.sync_api import expect
 
 SLIDER = ".widget-slider .noUi-handle"  # an ipywidgets one: the kernel draws the answer
 
 
-def test_lesson_02_runs_and_a_control_changes_its_figure(lab_page: LabPage):
-    lab_page.open("02_kv_cache.ipynb")
+@pytest.mark.parametrize("lesson", ["02_kv_cache", "03_roofline"])
+def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesson: str):
+    lab_page.open(f"{lesson}.ipynb")
     lab_page.run_all()
     explorer = lab_page.output_with(SLIDER)
     slider = explorer.locator(SLIDER).first

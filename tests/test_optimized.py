@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from oracles import tiny, tokens_of
 from torch import nn
 
 import minillm
@@ -14,7 +15,6 @@ from minillm.heldout import openings
 from minillm.kv_cache import KVCache
 from minillm.linear import FastLinear, available, prepare, race
 from minillm.optimized import optimized
-from tests.oracles import tiny, tokens_of
 
 FAMILIES = [
     {"hidden_act": "relu"},

@@ -1,0 +1,74 @@
+"""`minillm eval`: how well a model predicts a text, and how often it would accept a draft."""
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from minillm.acceptance import acceptance
+from minillm.checkpoint import load
+from minillm.evaluation import evaluate
+from minillm.heldout import bench_prompts, stories
+from minillm.tokens import encode
+from minillm.training.text_data import pack, read_texts
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a shipped model or a folder")
+    parser.add_argument(
+        "--text",
+        action="append",
+        metavar="FILE",
+        help="UTF-8; may be repeated; default: the held-out stories of this package",
+    )
+    parser.add_argument("--draft", help="a model to be accepted from, on the bench's prompts")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the figures.
+
+    Raises:
+        FileNotFoundError: a missing model or text.
+        ValueError: a text that is not UTF-8; a draft with other tokens.
+    """
+    model, tokenizer = load(arguments.model)
+    texts = read_texts(arguments.text) if arguments.text else stories()
+    found = evaluate(model, pack(tokenizer, texts))
+    figures: dict[str, Any] = {
+        "tokens": found.tokens,
+        "loss": found.loss,
+        "perplexity": math.exp(found.loss),
+        "bits_per_byte": found.bits_per_byte(sum(len(text.encode()) for text in texts)),
+        "gate_zeros": found.gate_zeros,
+    }
+    if arguments.draft:
+        draft, its_tokenizer = load(arguments.draft)
+        if its_tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
+        prompts = [encode(tokenizer, prompt) for prompt in bench_prompts()]
+        figures["acceptance"] = asdict(acceptance(model, draft, prompts))
+    print(json.dumps(figures, indent=1) if arguments.json else _report(arguments, figures))
+
+
+def _report(arguments: argparse.Namespace, figures: dict[str, Any]) -> str:
+    zeros = figures["gate_zeros"]
+    lines = [
+        f"{arguments.model} on {figures['tokens']:,} tokens",
+        f"  loss           {figures['loss']:.4f} nats a token",
+        f"  perplexity     {figures['perplexity']:.3f}",
+        f"  bits per byte  {figures['bits_per_byte']:.4f}",
+        f"  gate zeros     {sum(zeros) / len(zeros):.1%} on average, by layer "
+        + " ".join(f"{share:.1%}" for share in zeros),
+    ]
+    if "acceptance" in figures:
+        found = figures["acceptance"]
+        lines += [
+            f"  accepts of {arguments.draft}, on {found['tokens']:,} tokens of its own texts",
+            f"    greedy         {found['greedy']:.3f}",
+            f"    temperature 1  {found['sampled']:.3f}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""`minillm eval` and acceptance: against counts by hand, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from oracles import tiny, tokens_of
+
+import minillm
+from minillm import eval as eval_command
+from minillm.acceptance import acceptance
+from minillm.cli import main
+
+PROMPTS = [tokens_of(i, n).tolist() for i, n in enumerate((3, 7, 5))]
+
+
+def test_a_model_accepts_itself() -> None:
+    model = tiny(minillm)
+    found = acceptance(model, model, PROMPTS, max_new_tokens=9)
+    assert (found.greedy, found.tokens) == (1.0, 27)
+    assert found.sampled == pytest.approx(1.0)
+
+
+def test_acceptance_is_the_mean_along_the_targets_own_texts() -> None:
+    target, draft = tiny(minillm), tiny(minillm, seed=1)
+    found = acceptance(target, draft, PROMPTS[:1], max_new_tokens=6, seed=3)
+    agree, overlap = [], []
+    for greedy in (True, False):
+        text, source = list(PROMPTS[0]), torch.Generator().manual_seed(3)
+        for _ in range(6):
+            logits = [model(torch.tensor([text]))[0, -1] for model in (target, draft)]
+            p, q = (x.softmax(-1) for x in logits)
+            if greedy:
+                token = int(p.argmax())
+                agree.append(token == int(q.argmax()))
+            else:
+                u = torch.rand((), generator=source, dtype=torch.float64)
+                token = int((p.cumsum(-1) <= u * p.sum()).sum())
+                overlap.append(float(torch.minimum(p, q).sum()))
+            text.append(token)
+    assert found.greedy == pytest.approx(sum(agree) / 6)
+    assert found.sampled == pytest.approx(sum(overlap) / 6)
+
+
+def test_other_vocabularies_are_refused() -> None:
+    with pytest.raises(ValueError, match="31 and 30 tokens"):
+        acceptance(tiny(minillm), tiny(minillm, vocab_size=30), PROMPTS)
+
+
+def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Once upon a time there was a cat.\n<|endoftext|>\nThe end.", encoding="utf-8")
+    monkeypatch.setattr(eval_command, "bench_prompts", lambda: ["Once upon a time"])
+    options = ["stories", "--text", str(text), "--draft", "stories-draft"]
+    assert main(["eval", *options, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    nats = figures["loss"] * figures["tokens"]
+    assert figures["bits_per_byte"] == pytest.approx(nats / torch.tensor(2.0).log().item() / 41)
+    assert figures["perplexity"] == pytest.approx(torch.tensor(figures["loss"]).exp().item())
+    assert len(figures["gate_zeros"]) == minillm.load("stories")[0].config.num_hidden_layers
+    assert 0.3 < figures["acceptance"]["greedy"] <= 1
+    assert main(["eval", *options]) == 0
+    report = capsys.readouterr().out
+    assert f"{figures['loss']:.4f} nats a token" in report
+    assert "temperature 1" in report
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nothing"], "nothing"),
+        (["stories", "--text", "missing.txt"], "no text file missing.txt"),
+        (["stories", "--draft", "nothing"], "nothing"),
+    ],
+)
+def test_bad_input_is_one_line(options, said, capsys) -> None:
+    assert main(["eval", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

@@ -118,13 +118,14 @@ def measure_tokens(
     rows: bool = False,
     repeats: int = 15,
 ) -> dict[int, float]:
-    """Median seconds of one forward pass over m tokens together, for each m of `counts`.
+    """Seconds of one forward pass over m tokens together, for each m of `counts`.
 
     That is what `work(config, new=m, cached=cached)` counts, or with `rows`, `new=1, batch=m`: the
     m tokens follow one another in one sequence, behind `cached` tokens whose cache they share;
     or, with `rows`, they belong to m sequences, each with `cached` tokens in a cache of its own.
-    Every round runs each m once, so that a drift of the machine hits all alike; the first round
-    warms up and is not counted. After each pass the cache is as before.
+    Every round runs each m once, so that a drift of the machine hits all alike. The first round
+    warms up; of the others the fastest counts, which nothing else interrupted. After each pass the
+    cache is as before.
 
     Raises:
         ValueError: no counts, or one below 1; repeats below 1; more tokens than the context holds.
@@ -148,7 +149,7 @@ def measure_tokens(
             run = partial(model, tokens.view(B, T), caches[B])
             spent[m].append(_seconds(run, model.device))
             caches[B].truncate([cached] * B)
-    return {m: median(times[1:]) for m, times in spent.items()}
+    return {m: min(times[1:]) for m, times in spent.items()}
 
 
 def reference_run() -> dict[str, Any]:

@@ -221,10 +221,10 @@ def test_the_line_of_no_gain_ends_where_the_tokens_do() -> None:
     assert none.view.data[0].x == (0, 4)
 
 
-def test_the_mark_is_of_the_chosen_kernel_and_count() -> None:
+def test_the_mark_is_of_the_chosen_run_and_count() -> None:
     explorer = free_batch(together="texts")
     assert [value for _, value in explorer.controls["m"].options] == [1, 2, 8]  # of every run
-    explorer.controls["kernel"].value = "<packed>"
+    explorer.controls["run"].value = "<packed>"
     assert explorer.view.data[-1].y == (1.5,)
     explorer.controls["m"].value = 2
     mark = explorer.view.data[-1]

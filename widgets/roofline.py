@@ -161,15 +161,15 @@ def free_batch_chart(
     """The time of m tokens together over the time of one; see `FreeBatchExplorer`.
 
     Args:
-        mark: a kernel and an m to be looked at.
+        mark: a measured run and an m to be looked at.
     """
     label, reference = recorded
     runs = {**measured, "roofline": predicted, label: reference}
     curves = [Curve(name, *_points(_ratios(run))) for name, run in runs.items()]
     highest = max(max(curve.y) for curve in curves)
     most = min(max(max(curve.x) for curve in curves), 1.2 * highest)  # else it dwarfs the others
-    kernel, m = mark
-    ratio = measured[kernel][m] / measured[kernel][1]
+    name, m = mark
+    ratio = measured[name][m] / measured[name][1]
     return Chart(
         title=title,
         x_title=f"m: {together}",
@@ -185,10 +185,10 @@ def _ratios(run: Mapping[int, float]) -> list[tuple[float, float]]:
 
 
 class FreeBatchExplorer(ChartExplorer):
-    """What m tokens together cost, measured for some kernels, predicted, and on another machine.
+    """What m tokens together cost, measured in some runs, predicted, and on another machine.
 
     Args:
-        measured: for each kernel by name, the seconds of a pass over m tokens, by m.
+        measured: runs by name (of kernels, say): the seconds of a pass over m tokens, by m.
         predicted: the seconds that the roofline gives, by m.
         recorded: what another run is called, and its times by m, in any unit.
         title: the point that the chart makes.
@@ -216,7 +216,7 @@ class FreeBatchExplorer(ChartExplorer):
         common = sorted(set.intersection(*(set(run) for run in runs.values())))
         super().__init__(
             {
-                "kernel": ipywidgets.Dropdown(options=list(measured), description="kernel"),
+                "run": ipywidgets.Dropdown(options=list(measured), description="run"),
                 "m": _slider("m", common, common[-1]),
             }
         )
@@ -226,19 +226,19 @@ class FreeBatchExplorer(ChartExplorer):
             self._measured,
             self._predicted,
             self._recorded,
-            (self["kernel"], self["m"]),
+            (self["run"], self["m"]),
             title=self._title,
             together=self._together,
         )
 
     def summary(self) -> str:
-        kernel, m = self["kernel"], self["m"]
+        name, m = self["run"], self["m"]
         label, reference = self._recorded
-        run = self._measured[kernel]
+        run = self._measured[name]
         ratio = run[m] / run[1]
         predicted = self._predicted[m] / self._predicted[1]
         return (
-            f"{kernel}: one takes {1e3 * run[1]:.2f} ms, {m} {self._together} take "
+            f"{name}: one takes {1e3 * run[1]:.2f} ms, {m} {self._together} take "
             f"{1e3 * run[m]:.2f} ms, {ratio:.2f} times as long, so each is {m / ratio:.1f} times "
             f"cheaper ({say('tag.measured')}); the roofline says {predicted:.2f} times "
             f"({say('tag.computed')}), {label} {reference[m] / reference[1]:.2f}."

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from minillm import loops
-from minillm.attention import Cache, Rotation, causal_mask
+from minillm.attention import Attend, Attention, Cache, Rotation, causal_mask
 from minillm.kv_cache import KVCache
-from minillm.linear import Kernel
-from minillm.transformer import Block
+from minillm.linear import FastLinear, Kernel
+from minillm.norm import RMSNorm
+from minillm.transformer import MLP, Block
 
 __all__ = ["FusedBlock"]
 
@@ -31,7 +32,8 @@ _GATES = {nn.ReLU: loops.gate_relu, nn.SiLU: loops.gate_silu}
 class FusedBlock(nn.Module):
     """`minillm.transformer.Block`, its naive twin, in a third of the calls.
 
-    It writes into a `KVCache` of its own dtype; with any other cache, or none, the twin runs.
+    It writes into a `KVCache` of its own dtype. With any other cache, or none, under autocast, or
+    with positions that are not one for each token, the twin runs.
     """
 
     def __init__(self, plain: Block):
@@ -48,19 +50,32 @@ class FusedBlock(nn.Module):
 
     @staticmethod
     def fits(block: nn.Module) -> TypeGuard[Block]:
-        """Whether there are loops for this block."""
+        """Whether the loops compute what this block does: the library's own, part by part."""
+        if type(block) is not Block or type(block.attention) is not Attention:
+            return False
+        attention, mlp = block.attention, block.mlp
+        norms = block.attention_norm, block.mlp_norm
+        matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
         return (
-            isinstance(block, Block)
-            and type(block.mlp.act) in _GATES
-            and block.attention.qk_norm is None
+            type(mlp) is MLP
+            and type(mlp.act) in _GATES
+            and type(attention.attend) is Attend
+            and attention.qk_norm is None
+            and all(type(n) is RMSNorm and n.weight.dtype == torch.float32 for n in norms)
+            and all(type(matrix) is FastLinear for matrix in matrices)
         )
 
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        if type(cache) is not KVCache or cache.keys.dtype != x.dtype:
-            return self.plain(x, rotation, mask, cache)
         B, T, C = x.shape
+        if (
+            type(cache) is not KVCache
+            or cache.keys.dtype != x.dtype
+            or rotation[0].shape not in ((T, self._heads[2]), (B, 1, T, self._heads[2]))
+            or torch.is_autocast_enabled("cpu")
+        ):
+            return self.plain(x, rotation, mask, cache)
         rows, eps = B * T, self._eps
         qkv, out, gate_up, down = self._matrices
         before_attention, before_mlp = self._norms

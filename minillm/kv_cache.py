@@ -56,7 +56,6 @@ class KVCache:
         if batch < 1 or capacity < 1:
             raise ValueError(f"batch and capacity must be at least 1, got {batch} and {capacity}")
         shape = (config.num_hidden_layers, batch, config.num_key_value_heads)
-        self.capacity = capacity
         self.keys = torch.zeros(*shape, capacity, config.head_dim, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self._layers = list(zip(self.keys, self.values, strict=True))  # views, (B, G, slots, D)
@@ -67,6 +66,11 @@ class KVCache:
     def lengths(self) -> Int[Tensor, " B"]:
         """Tokens that each row holds, on the host."""
         return torch.tensor(self._lengths)
+
+    @property
+    def capacity(self) -> int:
+        """Slots of each row."""
+        return self.keys.shape[3]
 
     @property
     def nbytes(self) -> int:
@@ -108,7 +112,14 @@ class KVCache:
         return self._lengths
 
     def advance(self, count: int) -> None:
-        """Count the `count` tokens just appended to every layer; once per forward pass."""
+        """Count the `count` tokens just appended to every layer; once per forward pass.
+
+        Raises:
+            ValueError: a negative count, or more than there is room for.
+        """
+        if count < 0:
+            raise ValueError(f"count must be at least 0, got {count}")
+        self.room(count)
         self._previous = self._lengths
         self._lengths = [length + count for length in self._lengths]
 
@@ -128,7 +139,7 @@ class KVCache:
                 f"lengths must be one per row, from 0 to {self._lengths}, got {list(lengths)}"
             )
         self._lengths = [index(length) for length in lengths]
-        self._previous = [min(pair) for pair in zip(self._previous, lengths, strict=True)]
+        self._previous = [min(pair) for pair in zip(self._previous, self._lengths, strict=True)]
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep, of the last forward pass, the tokens `rows[b]` of batch row b, moved together.

@@ -22,7 +22,9 @@ __all__ = ["optimized"]
 def optimized(
     model: Transformer, kernel: str | None = None, *, compiled: bool = False
 ) -> Transformer:
-    """A twin of `model` for inference, which shares its weights.
+    """A twin of `model` for inference, which shares its weights or lays out copies of them.
+
+    Change weights, add hooks and move the model before: the twin does not see it afterwards.
 
     Args:
         model: stays as it is. Move it to its device and dtype first.
@@ -52,7 +54,7 @@ def optimized(
 
 def _swap_linears(twin: Transformer, kernel: str | None) -> None:
     """Matrices of one shape share a kernel, chosen on the first of them."""
-    linears = {name: x for name, x in twin.named_modules() if isinstance(x, nn.Linear)}
+    linears = {name: x for name, x in twin.named_modules() if type(x) is nn.Linear}
     first = {linear.weight.shape: linear for linear in reversed(linears.values())}
     chosen = [kernel] * len(first) if kernel else race(list(first.values()))
     winners = dict(zip(first, chosen, strict=True))

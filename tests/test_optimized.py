@@ -80,6 +80,48 @@ def test_a_mask_and_positions_of_ones_own(cached) -> None:
     )
 
 
+def test_positions_that_all_rows_share() -> None:
+    model = fp32()
+    fast = optimized(model)
+    ours, theirs = caches(model, 4, 4, 4)
+    tokens, positions = tokens_of(8, 3, 5), torch.arange(4, 9)[None]  # (1, T)
+    torch.testing.assert_close(
+        fast(tokens, ours, positions=positions),
+        model(tokens, theirs, positions=positions),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_autocast_gets_the_readable_block() -> None:
+    model = fp32()
+    fast = optimized(model, "F.linear")
+    ours, theirs = caches(model, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        tokens = tokens_of(9, 1, 3)
+        assert fast(tokens, ours).equal(model(tokens, theirs))
+
+
+@pytest.mark.parametrize("part", ["act", "norm", "linear", "attend"])
+def test_a_part_of_ones_own_is_kept(part) -> None:
+    model = fp32()
+    block = model.blocks[0]
+
+    def negative(module: nn.Module) -> nn.Module:
+        kind = type(module)
+        forward = lambda self, *x: -kind.forward(self, *x)  # noqa: E731
+        module.__class__ = type("Own", (kind,), {"forward": forward})
+        return module
+
+    negative({"act": block.mlp.act, "norm": block.mlp_norm, "linear": block.mlp.down,
+              "attend": block.attention.attend}[part])  # fmt: skip
+    ours, theirs = caches(model, 4)
+    tokens = tokens_of(10, 1, 3)
+    torch.testing.assert_close(
+        optimized(model)(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4
+    )
+
+
 def test_a_cache_of_another_kind_gets_the_readable_block() -> None:
     class Listening(KVCache):
         heard = 0

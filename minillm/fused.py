@@ -43,10 +43,13 @@ class FusedBlock(nn.Module):
         matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down  # each a FastLinear
         self._matrices: list[Kernel] = [matrix.kernel for matrix in matrices]
         self._gate = _GATES[type(mlp.act)]
-        self._norms = [n.weight.data_ptr() for n in (plain.attention_norm, plain.mlp_norm)]
+        self._norms = [plain.attention_norm.weight, plain.mlp_norm.weight]
         self._eps = plain.mlp_norm.eps
         self._heads = attention.query_heads, attention.kv_heads, attention.head_dim
-        self._layer, self._scratch = attention.layer, torch.empty(_FEW)
+        self._layer, self._scratch = (
+            attention.layer,
+            torch.empty(_FEW, dtype=torch.float32, device="cpu"),
+        )
 
     @staticmethod
     def fits(block: nn.Module) -> TypeGuard[Block]:
@@ -61,8 +64,9 @@ class FusedBlock(nn.Module):
             and type(mlp.act) in _GATES
             and type(attention.attend) is Attend
             and attention.qk_norm is None
-            and all(type(n) is RMSNorm and n.weight.dtype == torch.float32 for n in norms)
+            and all(type(norm) is RMSNorm and _plain_numbers(norm.weight) for norm in norms)
             and all(type(matrix) is FastLinear for matrix in matrices)
+            and not any(x._forward_hooks or x._forward_pre_hooks for x in block.modules())
         )
 
     def forward(
@@ -71,15 +75,17 @@ class FusedBlock(nn.Module):
         B, T, C = x.shape
         if (
             type(cache) is not KVCache
-            or cache.keys.dtype != x.dtype
+            or not x.dtype == cache.keys.dtype == rotation[0].dtype == torch.float32
             or rotation[0].shape not in ((T, self._heads[2]), (B, 1, T, self._heads[2]))
             or torch.is_autocast_enabled("cpu")
         ):
             return self.plain(x, rotation, mask, cache)
         rows, eps = B * T, self._eps
         qkv, out, gate_up, down = self._matrices
-        before_attention, before_mlp = self._norms
-        x = x.reshape(rows, C)  # matrices of two dimensions take the shortest way through torch
+        before_attention, before_mlp = (weight.data_ptr() for weight in self._norms)
+        x = x.contiguous().view(
+            rows, C
+        )  # matrices of two dimensions take the shortest way through torch
         normed = torch.empty_like(x)
         x_address, normed_address = x.data_ptr(), normed.data_ptr()
         loops.norm(x_address, before_attention, eps, normed_address, rows, C)
@@ -96,7 +102,12 @@ class FusedBlock(nn.Module):
         """From (R, (H + 2G) D) to (R, H D)."""
         H, G, D = self._heads
         L, rows, groups, slots, size = cache.keys.shape
-        if (rows, groups, size) != (B, G, D) or self._layer >= L:
+        if (
+            (rows, groups, size) != (B, G, D)
+            or self._layer >= L
+            or cache.values.shape != cache.keys.shape
+            or not (_plain_numbers(cache.keys) and _plain_numbers(cache.values))
+        ):
             raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
         starts = cache.room(T)
         stored = G * slots * D * _BYTES  # of one row
@@ -122,7 +133,7 @@ class FusedBlock(nn.Module):
         queries = qkv.as_strided((B, H, T, D), (T * width, D, width, 1))
         k = cache.keys[self._layer].narrow(2, 0, S)
         v = cache.values[self._layer].narrow(2, 0, S)
-        if mask is None:  # the heads of a group are so many queries of the same keys
+        if mask is None and T < S:  # the heads of a group are so many queries of the same keys
             queries = queries.reshape(B, G, H // G * T, D)
             mixed = scaled_dot_product_attention(queries, k, v, _causal_bias(T, S, H // G))
             mixed = mixed.reshape(B, H, T, D)
@@ -135,4 +146,11 @@ class FusedBlock(nn.Module):
 def _causal_bias(T: int, S: int, heads: int) -> Tensor:
     """What a causal mask adds to the scores of a group's heads, in every block of a pass."""
     hidden = ~causal_mask(T, S, torch.device("cpu")).repeat(heads, 1)  # (heads T, S)
-    return torch.zeros(heads * T, S).masked_fill_(hidden, float("-inf"))
+    return torch.zeros(hidden.shape, dtype=torch.float32, device="cpu").masked_fill_(
+        hidden, float("-inf")
+    )
+
+
+def _plain_numbers(tensor: Tensor) -> bool:
+    """Whether a loop may walk over its memory."""
+    return tensor.dtype == torch.float32 and tensor.is_cpu and tensor.is_contiguous()

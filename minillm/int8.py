@@ -22,6 +22,7 @@ from minillm.linear import Kernel
 
 __all__ = ["Int8Rows", "Int8Weights"]
 
+_LANES = 16  # the kernel reads so many inputs at once, and does not check
 _LEVELS = 63  # of an activation: pairs of products must fit 16 bits on processors without VNNI
 
 
@@ -37,11 +38,12 @@ class Int8Weights(nn.Module):
         super().__init__()
         _require_scales(integers, scales)
         self.bias = bias
-        self.kernel, self._multiply = _weight_only(integers, scales)
+        self.outputs = len(integers)
+        self.kernel, self._multiply = _weight_only(integers.contiguous(), scales)
 
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
         rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        y = self._multiply(rows).to(x.dtype).view(*x.shape[:-1], -1)
+        y = self._multiply(rows.contiguous()).to(x.dtype).view(*x.shape[:-1], self.outputs)
         return y if self.bias is None else y + self.bias
 
 
@@ -77,10 +79,8 @@ def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     """The name of the kernel, and (R, K) bfloat16 to (R, N) through it."""
     halves = scales.to(torch.bfloat16)
     try:
-        if integers.device.type == "cpu":
-            torch._weight_int8pack_mm(
-                integers.new_ones(1, 8).bfloat16(), integers[:1, :8], halves[:1]
-            )
+        if integers.is_cpu and scales.is_cpu and integers.shape[1] % _LANES == 0:
+            torch._weight_int8pack_mm(integers[:1].bfloat16(), integers[:1], halves[:1])
             return "_weight_int8pack_mm (bfloat16)", lambda rows: torch._weight_int8pack_mm(
                 rows, integers, halves
             )

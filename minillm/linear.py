@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +51,7 @@ def _transposed(weight: Tensor, bias: Tensor | None) -> Kernel:
 def _packed(weight: Tensor, bias: Tensor | None) -> Kernel:
     multiply = torch.ops.mkldnn._linear_pointwise
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, BLOCK)
+    bias = None if bias is None else bias.contiguous()
     return lambda x: multiply(x, packed, bias, "none", [], "")
 
 
@@ -65,7 +65,8 @@ _PREPARE: dict[str, Callable[[Tensor, Tensor | None], Kernel]] = {
 def available() -> list[str]:
     """Names of the float32 kernels that this torch has."""
     try:
-        _packed(torch.ones(1, 1), None)(torch.ones(1, 1))
+        one = torch.ones(1, 1, dtype=torch.float32, device="cpu")
+        _packed(one, None)(one)
     except (AttributeError, RuntimeError):  # an operator that is gone, or not for this processor
         return [name for name in _PREPARE if name != "oneDNN packed"]
     return list(_PREPARE)
@@ -82,9 +83,6 @@ class FastLinear(nn.Module):
     def __init__(self, plain: nn.Linear, name: str):
         super().__init__()
         self.name, self.kernel = name, prepare(name, plain)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise ValueError("an optimized model stays where it is: move the model, then optimize it")
 
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
         return self.kernel(x)
@@ -106,7 +104,7 @@ def _seconds(kernels: Sequence[Kernel], linears: Sequence[nn.Linear]) -> list[fl
     """Median time of each kernel for one row, plus that for a block."""
     totals = [0.0] * len(kernels)
     for rows in (1, BLOCK):
-        inputs = [torch.ones(1, rows, linear.in_features) for linear in linears]
+        inputs = [linear.weight.new_ones(1, rows, linear.in_features) for linear in linears]
         times: list[list[float]] = [[] for _ in kernels]
         for _ in range(_ROUNDS):
             for kernel, x, spent in zip(kernels, inputs, times, strict=True):

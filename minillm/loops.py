@@ -12,6 +12,7 @@ Dimensions: B batch, T new tokens, H query heads, G key/value heads, D head dim,
 F MLP width, S keys, R rows.
 """
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -22,7 +23,15 @@ from numba.extending import intrinsic
 __all__ = ["add_and_norm", "attend", "gate_relu", "gate_silu", "norm", "rotate_and_store"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
-_compiled = numba.njit(fastmath=_REORDER, error_model="numpy", cache=True)
+_jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
+
+
+def _compiled(function: Any) -> Any:
+    """Compiled at the first call, and kept on disk where there is a place to write."""
+    try:
+        return _jit(cache=True)(function)
+    except RuntimeError:  # no locator available
+        return _jit()(function)
 
 
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
@@ -50,8 +59,8 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
 
 @_compiled
 def _exp(x: Any) -> Any:
-    """e^x for x <= 88, to 2e-7: 2^whole times a polynomial in the rest, so that loops vectorise."""
-    binary = max(x * np.float32(1.4426950408889634), np.float32(-126))
+    """e^x to 2e-7, from 2^-126 to 2^127: 2^whole times a polynomial in the rest, without calls."""
+    binary = min(max(x * np.float32(1.4426950408889634), np.float32(-126)), np.float32(127))
     whole = np.floor(binary)
     rest = binary - whole
     power = np.float32(0)

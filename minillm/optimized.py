@@ -7,6 +7,7 @@ twin is the readable model. The naive twin is the model itself: logits agree to 
 """
 
 import copy
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -24,7 +25,8 @@ def optimized(
 ) -> Transformer:
     """A twin of `model` for inference, which shares its weights or lays out copies of them.
 
-    Change weights, add hooks and move the model before: the twin does not see it afterwards.
+    Change weights and move the model before: the twin does not see it afterwards. Blocks with
+    hooks, or with modules of one's own, stay as they are.
 
     Args:
         model: stays as it is. Move it to its device and dtype first.
@@ -49,17 +51,26 @@ def optimized(
     elif twin.device.type == "cpu" and twin.dtype == torch.float32:
         _swap_linears(twin, kernel)
         _fuse_blocks(twin)
+        twin._apply = _stay  # type: ignore[method-assign]
     return twin
 
 
 def _swap_linears(twin: Transformer, kernel: str | None) -> None:
     """Matrices of one shape share a kernel, chosen on the first of them."""
-    linears = {name: x for name, x in twin.named_modules() if type(x) is nn.Linear}
+    linears = {name: x for name, x in twin.named_modules() if _is_bare(x)}
     first = {linear.weight.shape: linear for linear in reversed(linears.values())}
     chosen = [kernel] * len(first) if kernel else race(list(first.values()))
     winners = dict(zip(first, chosen, strict=True))
     for name, linear in linears.items():
         twin.set_submodule(name, FastLinear(linear, winners[linear.weight.shape]))
+
+
+def _is_bare(module: nn.Module) -> bool:
+    return type(module) is nn.Linear and not (module._forward_hooks or module._forward_pre_hooks)
+
+
+def _stay(*args: Any, **kwargs: Any) -> NoReturn:
+    raise ValueError("an optimized model stays where it is: move the model, then optimize it")
 
 
 def _fuse_blocks(twin: Transformer) -> None:

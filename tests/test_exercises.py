@@ -403,7 +403,7 @@ def test_free_tokens_of_a_card(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((327.8, 163.9), "Twice as many: a weight takes 2 FLOPs"),
+        ((327.8, 163.9), "twice as many: a weight takes 2 FLOPs"),
         ((81.9, 41), "a weight has 2 bytes"),
         ((1311, 656), "bits where bytes are due"),
         ((163_900, 81_900), "TFLOPs over GB"),
@@ -628,6 +628,6 @@ def test_texts_and_tokens_together_mistaken(answer: Callable[..., Any], helps: s
 def test_a_wrong_time_is_shown_beside_the_right_one() -> None:
     says = judge("03.3", lambda *a: (1.0, 1.0)).says
     assert says == (
-        "together(16, 1.5e+10, 1e+09, 1.6e+10, 9.89e+14, 3.35e+12): expected "
+        "texts_and_tokens(16, 1.5e+10, 1e+09, 1.6e+10, 9.89e+14, 3.35e+12): expected "
         "(0.009254, 0.004776) seconds, got (1, 1)."
     )

@@ -63,6 +63,21 @@ def test_zeros_and_tiny_rows(layer) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("k", [1, 8, 15, 16, 20, 24, 33, 40])
+def test_any_number_of_inputs(layer, k) -> None:
+    """Torch's weight-only kernel reads sixteen at once, and does not check."""
+    integers, scales, weight = quantized(48, k)
+    x = torch.randn(6, k, generator=torch.Generator().manual_seed(4))
+    assert relative_error(layer(integers, scales)(x), x @ weight.T) < 0.03
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_rows(layer) -> None:
+    integers, scales, _ = quantized()
+    assert layer(integers, scales)(torch.ones(2, 0, 64)).shape == (2, 0, 48)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
 def test_without_the_private_operators_the_result_is_the_same(layer, monkeypatch) -> None:
     integers, scales, _ = quantized()
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))

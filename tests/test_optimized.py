@@ -1,5 +1,8 @@
 """The fast twin computes what the model computes, whatever the kernels at hand."""
 
+import copy
+import gc
+
 import pytest
 import torch
 from oracles import tiny, tokens_of
@@ -200,9 +203,65 @@ def test_weights_are_shared_and_the_model_stays_as_it_is() -> None:
     assert not fast(tokens_of(0, 1, 3)).requires_grad
 
 
-def test_a_twin_is_not_moved() -> None:
+def test_a_twin_is_not_moved_not_even_in_part() -> None:
+    fast = optimized(fp32())
     with pytest.raises(ValueError, match="move the model, then optimize it"):
-        optimized(fp32()).double()
+        fast.double()
+    assert {weight.dtype for weight in fast.parameters()} == {torch.float32}
+
+
+def test_a_copy_of_a_twin_outlives_it() -> None:
+    model = fp32()
+    tokens = tokens_of(11, 1, 3)
+    expected = model(tokens, caches(model, 4)[0])
+    ours, _ = caches(model, 4)
+    fast = copy.deepcopy(optimized(model))
+    del model
+    gc.collect()
+    torch.testing.assert_close(fast(tokens, ours), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("act", ["relu", "silu"])
+def test_gates_far_below_zero_are_shut(act) -> None:
+    model = fp32(hidden_act=act)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.mlp.gate_up.weight[:20] *= 100
+    ours, theirs = caches(model, 4)
+    tokens = tokens_of(12, 1, 6)
+    torch.testing.assert_close(
+        optimized(model)(tokens, ours), model(tokens, theirs), atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("part", ["mlp", "mlp.down", "attention.attend", "attention_norm"])
+def test_hooks_of_the_model_work_in_its_twin(part) -> None:
+    model = fp32()
+    model.blocks[0].get_submodule(part).register_forward_hook(lambda module, x, y: -y)
+    ours, theirs = caches(model, 4)
+    tokens = tokens_of(13, 1, 3)
+    torch.testing.assert_close(
+        optimized(model)(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_another_default_dtype_changes_nothing() -> None:
+    model = fp32()
+    ours, theirs = caches(model, 4)
+    tokens = tokens_of(14, 1, 40)
+    torch.set_default_dtype(torch.float64)
+    try:
+        fast = optimized(model)
+        found = fast(tokens, ours)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, model(tokens, theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_a_cache_on_another_device_is_refused() -> None:
+    model = fp32()
+    with pytest.raises(ValueError, match="not made for this model"):
+        optimized(model)(tokens_of(15, 1, 3), KVCache(model.config, 1, 16, device="meta"))
 
 
 def test_float64_needs_no_kernels() -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import signal
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -435,6 +436,15 @@ def test_kill_between_checkpoints_loses_only_what_came_after(text, tmp_path, mon
     assert training_state.read_state(out / "checkpoint.safetensors")[1]["step"] == 3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_second_interruption_acts_at_once():
     with train.interruption() as asked:
         signal.raise_signal(signal.SIGINT)

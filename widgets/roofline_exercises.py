@@ -70,10 +70,10 @@ def free_on_a_card(answer: Any) -> Verdict:
 
 def _why_free_in_16(got: float, true: float) -> str:
     mistakes = {
-        "Twice as many: a weight takes 2 FLOPs for a token, a multiplication and an addition; and "
-        "the rate is that of dense matrices, with sums in 32 bits.": 2 * true,
-        "Half as many: a weight has 2 bytes in 16 bits.": true / 2,
-        "Eight times as many: bits where bytes are due.": 8 * true,
+        "You have twice as many: a weight takes 2 FLOPs for a token, a multiplication and an "
+        "addition.": 2 * true,
+        "You have half as many: a weight has 2 bytes in 16 bits.": true / 2,
+        "You have eight times as many: bits where bytes are due.": 8 * true,
         "A thousand times as many: TFLOPs over GB.": 1000 * true,
         "A thousand times too few: are both rates in the same unit?": true / 1000,
         "Upside down: that is the part of the time that one token's arithmetic takes.": 1 / true,
@@ -230,7 +230,7 @@ def texts_or_tokens(answer: Any) -> Verdict:
         pair = float(got[0]), float(got[1])
         true, mistakes = _times(*case)
         if not _same(pair, true):
-            call = f"together({', '.join(f'{value:g}' for value in case)})"
+            call = f"texts_and_tokens({', '.join(f'{value:g}' for value in case)})"
             expected, given = (f"({texts:.4g}, {tokens:.4g})" for texts, tokens in (true, pair))
             look = next(
                 (why for why, mistake in mistakes.items() if _same(pair, mistake)),

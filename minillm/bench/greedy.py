@@ -100,17 +100,20 @@ def transformers_peer(name: str) -> Any:
     """The folder as transformers reads it, in float32, for generation that ends nowhere.
 
     Raises:
-        UnmeasuredError: transformers is not installed.
+        UnmeasuredError: transformers is not installed, or does not read the folder.
     """
     if find_spec("transformers") is None:
         raise UnmeasuredError("transformers is not installed: pip install 'minillm[bench]'")
-    transformers: Any = import_module("transformers")
-    logging = transformers.utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    peer = transformers.AutoModelForCausalLM.from_pretrained(
-        folder(name), dtype=torch.float32, local_files_only=True
-    ).eval()
+    try:
+        transformers: Any = import_module("transformers")
+        logging = transformers.utils.logging
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        peer = transformers.AutoModelForCausalLM.from_pretrained(
+            folder(name), dtype=torch.float32, local_files_only=True
+        ).eval()
+    except Exception as error:  # whatever another version of it raises
+        raise UnmeasuredError(f"transformers does not run: {error}") from error
     peer.generation_config.eos_token_id = None  # run on; min_new_tokens would ban the token
     peer.generation_config.pad_token_id = 0
     return peer

@@ -1,13 +1,12 @@
 """Load and save weights: Hugging Face folders of safetensors, nothing else.
 
 A folder holds config.json, model.safetensors (or its shards) and tokenizer.json. The names inside
-are Hugging Face's; `Transformer` keeps q, k, v and gate, up as one matrix each, so loading fuses
-them and saving splits them again.
+are Hugging Face's (`minillm.checkpoint_names`).
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from minillm.checkpoint_names import fuse, split
 from minillm.config import ModelConfig, read_json
 from minillm.transformer import Transformer
 
-__all__ = ["folder", "load", "save", "shipped", "write_whole"]
+__all__ = ["folder", "load", "read_tokenizer", "save", "shipped", "write_whole"]
 
 _SHIPPED = Path(__file__).parent / "weights"
 
@@ -62,10 +62,10 @@ def load(
     path = folder(name)
     device = _device(device)
     config = ModelConfig.from_file(path / "config.json")
-    tokenizer = _read_tokenizer(path / "tokenizer.json")
+    tokenizer = read_tokenizer(path / "tokenizer.json")
     tensors = {
         name: tensor.to(device, dtype)
-        for name, tensor in _fuse(config, _read_tensors(path), path).items()
+        for name, tensor in fuse(config, _read_tensors(path), path).items()
     }
     with torch.device("meta"):
         model = Transformer(config)
@@ -84,7 +84,7 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
     config = model.config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
     write_whole(path / "config.json", lambda f: f.write_text(json.dumps(config, indent=1) + "\n"))
     write_whole(path / "tokenizer.json", lambda f: tokenizer.save(str(f)))
-    tensors = {name: tensor.to("cpu", dtype) for name, tensor in _split(model)}
+    tensors = {name: tensor.to("cpu", dtype) for name, tensor in split(model)}
     write_whole(
         path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})
     )
@@ -101,73 +101,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
-    """Our parameter names, each with the Hugging Face tensors it joins and their rows."""
-    C, F = config.hidden_size, config.intermediate_size
-    H, G = (
-        config.num_attention_heads * config.head_dim,
-        config.num_key_value_heads * config.head_dim,
-    )
-    qkv = [("q_proj", H), ("k_proj", G), ("v_proj", G)]
-    parts = {"embed.weight": [("model.embed_tokens.weight", config.vocab_size)]}
-    for i in range(config.num_hidden_layers):
-        ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
-        attention = theirs + "self_attn."
-        parts |= {
-            ours + "attention_norm.weight": [(theirs + "input_layernorm.weight", C)],
-            ours + "attention.qkv.weight": [(f"{attention}{x}.weight", n) for x, n in qkv],
-            ours + "attention.out.weight": [(attention + "o_proj.weight", C)],
-            ours + "mlp_norm.weight": [(theirs + "post_attention_layernorm.weight", C)],
-            ours + "mlp.gate_up.weight": [
-                (theirs + "mlp.gate_proj.weight", F),
-                (theirs + "mlp.up_proj.weight", F),
-            ],
-            ours + "mlp.down.weight": [(theirs + "mlp.down_proj.weight", C)],
-        }
-        if config.qkv_bias:
-            parts[ours + "attention.qkv.bias"] = [(f"{attention}{x}.bias", n) for x, n in qkv]
-        if config.qk_norm:
-            for x in ("q", "k"):
-                theirs_norm = f"{attention}{x}_norm.weight"
-                parts[f"{ours}attention.qk_norm.{x}.weight"] = [(theirs_norm, config.head_dim)]
-    parts["norm.weight"] = [("model.norm.weight", C)]
-    if not config.tie_word_embeddings:
-        parts["head.weight"] = [("lm_head.weight", config.vocab_size)]
-    return parts
-
-
-def _fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    parts = _parts(config)
-    expected = {name: rows for group in parts.values() for name, rows in group}
-    if config.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)  # some tied checkpoints store the embedding twice
-    for problem, names in (
-        ("lacks", expected.keys() - tensors.keys()),
-        ("has unexpected", tensors.keys() - expected.keys()),
-    ):
-        if names:
-            raise ValueError(f"{path} {problem} tensors: {', '.join(sorted(names))}")
-    for name, rows in expected.items():
-        if tensors[name].shape[:1] != (rows,):
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}, config.json asks for "
-                f"{rows} rows"
-            )
-    try:
-        return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
-    except RuntimeError as error:
-        raise ValueError(f"{path}: a tensor is not as wide as config.json asks: {error}") from error
-
-
-def _split(model: Transformer) -> Iterator[tuple[str, Tensor]]:
-    state = model.state_dict()
-    for ours, group in _parts(model.config).items():
-        pieces = state[ours].split([rows for _, rows in group])
-        yield from (
-            (name, piece.contiguous()) for (name, _), piece in zip(group, pieces, strict=True)
-        )
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -189,7 +122,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer.json.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}")
     try:

@@ -46,10 +46,8 @@ class FusedBlock(nn.Module):
         self._norms = [plain.attention_norm.weight, plain.mlp_norm.weight]
         self._eps = plain.mlp_norm.eps
         self._heads = attention.query_heads, attention.kv_heads, attention.head_dim
-        self._layer, self._scratch = (
-            attention.layer,
-            torch.empty(_FEW, dtype=torch.float32, device="cpu"),
-        )
+        self._layer = attention.layer
+        self._scratch = torch.empty(_FEW, dtype=torch.float32, device="cpu")
 
     @staticmethod
     def fits(block: nn.Module) -> TypeGuard[Block]:
@@ -83,9 +81,7 @@ class FusedBlock(nn.Module):
         rows, eps = B * T, self._eps
         qkv, out, gate_up, down = self._matrices
         before_attention, before_mlp = (weight.data_ptr() for weight in self._norms)
-        x = x.contiguous().view(
-            rows, C
-        )  # matrices of two dimensions take the shortest way through torch
+        x = x.contiguous().view(rows, C)  # of two dimensions: the shortest way through torch
         normed = torch.empty_like(x)
         x_address, normed_address = x.data_ptr(), normed.data_ptr()
         loops.norm(x_address, before_attention, eps, normed_address, rows, C)

@@ -12,6 +12,7 @@ Dimensions: R rows (tokens), N outputs, K inputs.
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,55 +25,6 @@ __all__ = ["Int8Rows", "Int8Weights"]
 
 _LANES = 16  # the kernel reads so many inputs at once, and does not check
 _LEVELS = 63  # of an activation: pairs of products must fit 16 bits on processors without VNNI
-
-
-class Int8Weights(nn.Module):
-    """y = x (integers x scales)^T + bias, with x rounded to bfloat16, which the kernel reads."""
-
-    def __init__(
-        self,
-        integers: Tensor,  # (N, K)
-        scales: Tensor,  # (N,)
-        bias: Tensor | None = None,  # (N,)
-    ):
-        super().__init__()
-        _require_scales(integers, scales)
-        self.bias = bias
-        self.outputs = len(integers)
-        self.kernel, self._multiply = _weight_only(integers.contiguous(), scales)
-
-    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
-        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        y = self._multiply(rows.contiguous()).to(x.dtype).view(*x.shape[:-1], self.outputs)
-        return y if self.bias is None else y + self.bias
-
-
-class Int8Rows(nn.Module):
-    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number."""
-
-    def __init__(
-        self,
-        integers: Tensor,  # (N, K)
-        scales: Tensor,  # (N,)
-        bias: Tensor | None = None,  # (N,)
-    ):
-        super().__init__()
-        _require_scales(integers, scales)
-        self.bias = bias
-        self.kernel, self._multiply = _both(integers, scales)
-
-    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
-        largest = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        y = self._multiply(x / largest) * largest
-        return y if self.bias is None else y + self.bias
-
-
-def _require_scales(integers: Tensor, scales: Tensor) -> None:
-    if integers.dtype != torch.int8 or scales.shape != integers.shape[:1]:
-        raise ValueError(
-            f"integers and a scale per output are needed, got a matrix of {integers.dtype}, "
-            f"{tuple(integers.shape)}, and scales of {tuple(scales.shape)}"
-        )
 
 
 def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
@@ -109,3 +61,48 @@ def _both(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     return "F.linear over dequantized weights", lambda rows: F.linear(
         (rows * _LEVELS).round() / _LEVELS, weight
     )
+
+
+class _Int8(nn.Module):
+    """Integers and their scales behind one of torch's operators, or `F.linear`."""
+
+    prepare: Callable[[Tensor, Tensor], tuple[str, Kernel]]
+
+    def __init__(
+        self,
+        integers: Tensor,  # (N, K)
+        scales: Tensor,  # (N,)
+        bias: Tensor | None = None,  # (N,)
+    ):
+        super().__init__()
+        if integers.dtype != torch.int8 or scales.shape != integers.shape[:1]:
+            raise ValueError(
+                f"integers and a scale per output are needed, got a matrix of {integers.dtype}, "
+                f"{tuple(integers.shape)}, and scales of {tuple(scales.shape)}"
+            )
+        self.outputs, self.bias = len(integers), bias
+        self.kernel, self._multiply = self.prepare(integers.contiguous(), scales)
+
+    def _biased(self, y: Tensor) -> Tensor:
+        return y if self.bias is None else y + self.bias
+
+
+class Int8Weights(_Int8):
+    """y = x (integers x scales)^T + bias, with x rounded to bfloat16, which the kernel reads."""
+
+    prepare = staticmethod(_weight_only)
+
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        y = self._multiply(rows.contiguous()).to(x.dtype)
+        return self._biased(y.view(*x.shape[:-1], self.outputs))
+
+
+class Int8Rows(_Int8):
+    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number."""
+
+    prepare = staticmethod(_both)
+
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        largest = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return self._biased(self._multiply(x / largest) * largest)

@@ -22,7 +22,7 @@ import torch
 from minillm.kv_cache import KVCache
 from minillm.transformer import Transformer
 
-__all__ = ["Machine", "measure_machine", "measure_tokens", "reference_run"]
+__all__ = ["Machine", "measure_machine", "measure_tokens", "reading", "reference_run"]
 
 _REFERENCE = Path(__file__).parent / "data" / "reference_run.json"
 _SIZES = tuple(mib << 20 for mib in (1, 4, 16, 64, 128))  # bytes of the working sets
@@ -85,9 +85,7 @@ def measure_machine(
     bandwidths = {}
     for size in _SIZES:
         progress(f"reading {size >> 20} MiB")
-        matrix = ones(size // (_COLUMNS * dtype.itemsize), _COLUMNS)
-        read = partial(torch.matmul, ones(len(matrix)), matrix)
-        bandwidths[size] = matrix.nbytes / min(_times(read, device))
+        bandwidths[size] = size / min(_times(reading(size, device, dtype), device))
     progress("multiplying")
     side = _SIDE if device.type == "cpu" else _LARGE_SIDE
     square = ones(side, side)
@@ -102,6 +100,14 @@ def measure_machine(
         flops=2 * side**3 / fastest,
         overhead=median(spent) / _CALLS,
     )
+
+
+def reading(
+    nbytes: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Callable[[], torch.Tensor]:
+    """A run that reads so many bytes, a multiple of 4096: the product of a row with a matrix."""
+    matrix = torch.ones(nbytes // (_COLUMNS * dtype.itemsize), _COLUMNS, device=device, dtype=dtype)
+    return partial(torch.matmul, matrix.new_ones(len(matrix)), matrix)
 
 
 def _add_often(row: torch.Tensor) -> None:

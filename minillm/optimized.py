@@ -1,9 +1,9 @@
-"""The same model, faster: leaf modules swapped for twins that fit the machine.
+"""The same model, faster: modules swapped for twins that fit the machine.
 
 `optimized(model)` shares the model's weights and its one forward pass. On a CPU in float32 the
-matrices get the kernels that win a race on this machine (`minillm.linear`), and norms, gates,
-rotation and storing become single calls (`minillm.fused`). Elsewhere nothing needs swapping: the
-twin is the readable model. The naive twin is the model itself: logits agree to 1e-4.
+matrices get the kernels that win a race on this machine (`minillm.linear`), and what lies between
+two of them in a block becomes a single call (`minillm.fused`). Elsewhere nothing needs swapping,
+and the twin is the readable model. The naive twin is the model itself: logits agree to 1e-4.
 """
 
 import copy

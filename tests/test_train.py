@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
@@ -129,8 +130,6 @@ def test_muon_treats_a_fused_matrix_as_its_parts():
 
 def test_muon_agrees_with_torch():
     """The Muon of torch works in bfloat16, so only the direction can be compared."""
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch has no Muon")
     start = torch.randn(12, 20, generator=torch.Generator().manual_seed(2))
     gradient = torch.randn(12, 20, generator=torch.Generator().manual_seed(3))
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
@@ -329,7 +328,6 @@ def test_evaluation_counts_every_token_but_the_first(tokens):
 
 
 def test_written_folder_loads_here_and_in_transformers(text, tmp_path, capsys):
-    transformers = pytest.importorskip("transformers")
     out = tmp_path / "model"
     assert main(["train", str(text), "--out", str(out), *OPTIONS]) == 0
     assert sorted(path.name for path in out.iterdir()) == [

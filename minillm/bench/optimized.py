@@ -13,7 +13,8 @@ from minillm.checkpoint import load
 from minillm.decoding import collect, decode_cached
 from minillm.heldout import stories
 from minillm.kv_cache import KVCache
-from minillm.linear import kernel_names
+from minillm.linear import BLOCK, kernel_names
+from minillm.machine import reading
 from minillm.optimized import optimized
 from minillm.timing import Pair, interleave
 from minillm.tokens import encode
@@ -30,9 +31,7 @@ __all__ = [
 
 _MODEL = "stories"
 _PREFILL = 400
-_BLOCK = 8
 _PAIRS = 61
-_COLUMNS = 1024  # of a matrix that is only read
 _STEPS = 8  # in one run: a step follows steps, as it does in decoding
 
 
@@ -73,13 +72,13 @@ def prefill_against_transformers() -> Measured:
     return Measured(seconds, check, kernel_names(fast))
 
 
-@row(f"roofline/m{_BLOCK}@64", against="one token, 64 cached")
+@row(f"roofline/m{BLOCK}@64", against="one token, 64 cached")
 def block_at_64() -> Measured:
     """One token over eight together: 1 would be free, 1/8 no gain."""
     return _block_against_one(64)
 
 
-@row(f"roofline/m{_BLOCK}@400", against="one token, 400 cached")
+@row(f"roofline/m{BLOCK}@400", against="one token, 400 cached")
 def block_at_400() -> Measured:
     """As `roofline/m8@64`, behind 400 tokens."""
     return _block_against_one(400)
@@ -95,11 +94,10 @@ def bandwidth() -> Measured:
     model, tokenizer = load(_MODEL)
     fast = optimized(model)
     nbytes = sum(x.weight.nbytes for x in model.modules() if isinstance(x, nn.Linear))
-    matrix = torch.ones(nbytes // (_COLUMNS * 4), _COLUMNS)
-    row = torch.ones(len(matrix))
+    read = reading(nbytes)
     step = _step(fast, tokenizer, cached=64, new=1)
     steps = [pair.our_seconds / _STEPS for pair in _interleaved(step, step)]
-    reads = [pair.our_seconds for pair in _interleaved(lambda: row @ matrix, lambda: row @ matrix)]
+    reads = [pair.our_seconds for pair in _interleaved(read, read)]
     check = f"{nbytes:,} bytes read by both"
     unit = "share of the measured bandwidth"
     return Measured(list(zip(steps, reads, strict=True)), check, kernel_names(fast), unit)
@@ -108,9 +106,9 @@ def bandwidth() -> Measured:
 def _block_against_one(cached: int) -> Measured:
     model, tokenizer = load(_MODEL)
     fast = optimized(model)
-    one, block = (_step(fast, tokenizer, cached, new) for new in (1, _BLOCK))
+    one, block = (_step(fast, tokenizer, cached, new) for new in (1, BLOCK))
     pairs = _interleaved(block, one)
-    plain = _step(model, tokenizer, cached, _BLOCK)
+    plain = _step(model, tokenizer, cached, BLOCK)
     with torch.inference_mode():
         expected = plain()
     check = _close([(pair.ours, expected) for pair in pairs])

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from minillm import checkpoint
 from minillm.checkpoint import folder, shipped
 from minillm.tokens import END_OF_TEXT
 
@@ -103,12 +104,7 @@ def read_tokenizer(name: str) -> Tokenizer:
         ValueError: it cannot be read, or does not know end-of-text.
     """
     path = (folder(name) if name in shipped() else Path(name)) / "tokenizer.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer {path}")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise ValueError(f"{path} is not a tokenizer: {error}") from error
+    tokenizer = checkpoint.read_tokenizer(path)
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which starts every text")
     return tokenizer

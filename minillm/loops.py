@@ -12,69 +12,22 @@ Dimensions: B batch, T new tokens, H query heads, G key/value heads, D head dim,
 F MLP width, S keys, R rows.
 """
 
-from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
+
+from minillm.compiled import compiled, exp, pointer
 
 __all__ = ["add_and_norm", "attend", "gate_relu", "gate_silu", "norm", "rotate_and_store"]
 
-_REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
-_jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
 
-
-def _compiled(function: Any) -> Any:
-    """Compiled at the first call, and kept on disk where there is a place to write."""
-    try:
-        return _jit(cache=True)(function)
-    except RuntimeError:  # no locator available
-        return _jit()(function)
-
-
-_POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
-
-
-@intrinsic
-def _pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to float32."""
-
-    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
-
-    return types.CPointer(types.float32)(address), code
-
-
-@intrinsic
-def _float_of_bits(context: Any, bits: Any) -> Any:
-    """The float32 whose bits are those of an int32."""
-
-    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], target.get_value_type(signature.return_type))
-
-    return types.float32(types.int32), code
-
-
-@_compiled
-def _exp(x: Any) -> Any:
-    """e^x to 2e-7, from 2^-126 to 2^127: 2^whole times a polynomial in the rest, without calls."""
-    binary = min(max(x * np.float32(1.4426950408889634), np.float32(-126)), np.float32(127))
-    whole = np.floor(binary)
-    rest = binary - whole
-    power = np.float32(0)
-    for coefficient in _POWERS_OF_TWO:
-        power = power * rest + np.float32(coefficient)
-    return power * _float_of_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
-
-
-@_compiled
+@compiled
 def norm(x: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
     """RMSNorm: x / sqrt(mean(x^2) + eps) * weight, of (R, C) to (R, C)."""
-    xs = numba.carray(_pointer(x), (R, C))
-    weights = numba.carray(_pointer(weight), (C,))
-    outs = numba.carray(_pointer(out), (R, C))
+    xs = numba.carray(pointer(x), (R, C))
+    weights = numba.carray(pointer(weight), (C,))
+    outs = numba.carray(pointer(out), (R, C))
     for r in range(R):
         squares = np.float32(0)
         for c in range(C):
@@ -84,37 +37,37 @@ def norm(x: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
             outs[r, c] = xs[r, c] * scale * weights[c]
 
 
-@_compiled
+@compiled
 def add_and_norm(x: int, y: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
     """Add x to y in place, and write the sum's norm to out; all (R, C)."""
-    xs = numba.carray(_pointer(x), (R, C))
-    ys = numba.carray(_pointer(y), (R, C))
+    xs = numba.carray(pointer(x), (R, C))
+    ys = numba.carray(pointer(y), (R, C))
     for r in range(R):
         for c in range(C):
             ys[r, c] += xs[r, c]
     norm(y, weight, eps, out, R, C)
 
 
-@_compiled
+@compiled
 def gate_relu(gate_up: int, R: int, F: int) -> None:
     """Multiply relu(gate) with up, of (R, 2F), in place of the first half of each row."""
-    both = numba.carray(_pointer(gate_up), (R, 2 * F))
+    both = numba.carray(pointer(gate_up), (R, 2 * F))
     for r in range(R):
         for f in range(F):
             both[r, f] = max(both[r, f], np.float32(0)) * both[r, F + f]
 
 
-@_compiled
+@compiled
 def gate_silu(gate_up: int, R: int, F: int) -> None:
     """Multiply silu(gate) with up, of (R, 2F), in place of the first half of each row."""
-    both = numba.carray(_pointer(gate_up), (R, 2 * F))
+    both = numba.carray(pointer(gate_up), (R, 2 * F))
     for r in range(R):
         for f in range(F):
             gate = both[r, f]
-            both[r, f] = gate / (np.float32(1) + _exp(-gate)) * both[r, F + f]
+            both[r, f] = gate / (np.float32(1) + exp(-gate)) * both[r, F + f]
 
 
-@_compiled
+@compiled
 def rotate_and_store(
     qkv: int, cos: int, sin: int, keys: int, values: int, start: int, slots: int,
     T: int, H: int, G: int, D: int,
@@ -124,11 +77,11 @@ def rotate_and_store(
     qkv is (T, H + 2G, D), cos and sin are (T, D), keys and values are (G, slots, D), of which the
     slots from `start` on are written.
     """
-    heads = numba.carray(_pointer(qkv), (T, H + 2 * G, D))
-    cosines = numba.carray(_pointer(cos), (T, D))
-    sines = numba.carray(_pointer(sin), (T, D))
-    stored_keys = numba.carray(_pointer(keys), (G, slots, D))
-    stored_values = numba.carray(_pointer(values), (G, slots, D))
+    heads = numba.carray(pointer(qkv), (T, H + 2 * G, D))
+    cosines = numba.carray(pointer(cos), (T, D))
+    sines = numba.carray(pointer(sin), (T, D))
+    stored_keys = numba.carray(pointer(keys), (G, slots, D))
+    stored_values = numba.carray(pointer(values), (G, slots, D))
     half = D // 2
     for t in range(T):
         for h in range(H + G):
@@ -142,7 +95,7 @@ def rotate_and_store(
                 stored_values[g, start + t, i] = heads[t, H + G + g, i]
 
 
-@_compiled
+@compiled
 def _score(query: Any, keys: Any, weights: Any, scale: float) -> None:
     for s in range(len(weights)):
         dot = np.float32(0)
@@ -151,20 +104,20 @@ def _score(query: Any, keys: Any, weights: Any, scale: float) -> None:
         weights[s] = dot * np.float32(scale)
 
 
-@_compiled
+@compiled
 def _softmax(weights: Any) -> None:
     largest = weights[0]
     for s in range(len(weights)):
         largest = max(largest, weights[s])
     total = np.float32(0)
     for s in range(len(weights)):
-        weights[s] = _exp(weights[s] - largest)
+        weights[s] = exp(weights[s] - largest)
         total += weights[s]
     for s in range(len(weights)):
         weights[s] /= total
 
 
-@_compiled
+@compiled
 def _mix(weights: Any, values: Any, out: Any) -> None:
     fours = len(weights) // 4 * 4  # values read for one pass over out
     for i in range(len(out)):
@@ -183,7 +136,7 @@ def _mix(weights: Any, values: Any, out: Any) -> None:
             out[i] += weights[s] * values[s, i]
 
 
-@_compiled
+@compiled
 def attend(
     qkv: int, cos: int, sin: int, keys: int, values: int, start: int, slots: int,
     T: int, H: int, G: int, D: int, scratch: int,
@@ -193,10 +146,10 @@ def attend(
     scratch is room for start + T numbers.
     """
     rotate_and_store(qkv, cos, sin, keys, values, start, slots, T, H, G, D)
-    heads = numba.carray(_pointer(qkv), (T, H + 2 * G, D))
-    all_keys = numba.carray(_pointer(keys), (G, slots, D))
-    all_values = numba.carray(_pointer(values), (G, slots, D))
-    room = numba.carray(_pointer(scratch), (start + T,))
+    heads = numba.carray(pointer(qkv), (T, H + 2 * G, D))
+    all_keys = numba.carray(pointer(keys), (G, slots, D))
+    all_values = numba.carray(pointer(values), (G, slots, D))
+    room = numba.carray(pointer(scratch), (start + T,))
     for t in range(T):
         weights = room[: start + t + 1]
         for h in range(H):

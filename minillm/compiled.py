@@ -1,0 +1,57 @@
+"""What numba's loops over raw memory are written with: how they compile, addresses, e^x."""
+
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+
+__all__ = ["compiled", "exp", "pointer"]
+
+_REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
+_jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
+
+
+def compiled(function: Any) -> Any:
+    """Compiled at the first call, and kept on disk where there is a place to write."""
+    try:
+        return _jit(cache=True)(function)
+    except RuntimeError:  # no locator available
+        return _jit()(function)
+
+
+_POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
+
+
+@intrinsic
+def pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to float32."""
+
+    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(address), code
+
+
+@intrinsic
+def _float_of_bits(context: Any, bits: Any) -> Any:
+    """The float32 whose bits are those of an int32."""
+
+    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], target.get_value_type(signature.return_type))
+
+    return types.float32(types.int32), code
+
+
+@compiled
+def exp(x: Any) -> Any:
+    """e^x to 2e-7, from 2^-126 to 2^127: 2^whole times a polynomial in the rest, without calls."""
+    binary = min(max(x * np.float32(1.4426950408889634), np.float32(-126)), np.float32(127))
+    whole = np.floor(binary)
+    rest = binary - whole
+    power = np.float32(0)
+    for coefficient in _POWERS_OF_TWO:
+        power = power * rest + np.float32(coefficient)
+    return power * _float_of_bits((np.int32(whole) + np.int32(127)) << np.int32(23))

@@ -94,6 +94,10 @@ class Batch:
     def all_ended(self) -> bool:
         return all(self.ended)
 
+    def room(self, b: int) -> int:
+        """Tokens that row b may still take; none once it has ended."""
+        return 0 if self.ended[b] else self.limits[b] - len(self.texts[b])
+
     def padded(self) -> Int[Tensor, "B T"]:
         """All texts, padded on the right."""
         longest = max(self.lengths)
@@ -114,16 +118,31 @@ class Batch:
     def _commit_row(self, b: int, token: int, logits: Tensor) -> Row:
         if self.ended[b]:
             return Row((), logits[:0], ended=True)
-        self.texts[b].append(token)
-        self.ended[b] = token in self._stop or len(self.texts[b]) >= self.limits[b]
+        self.extend(b, [token])
         return Row((token,), logits[b : b + 1], ended=self.ended[b])
 
+    def extend(self, b: int, tokens: Sequence[int]) -> int:
+        """Append tokens to row b until it ends; how many of them it took."""
+        for taken, token in enumerate(tokens, 1):
+            self.texts[b].append(token)
+            self.ended[b] = token in self._stop or len(self.texts[b]) >= self.limits[b]
+            if self.ended[b]:
+                return taken
+        return len(tokens)
+
+    def uniforms(self, b: int, count: int) -> Float[Tensor, " N"]:
+        """The next numbers of row b's generator; a greedy row needs none."""
+        if self._sampler.temperature == 0:
+            return torch.zeros(count, dtype=torch.float64, device=self._device)
+        u = torch.rand(count, generator=self._generators[b], dtype=torch.float64)
+        return u.to(self._device)
+
     def _uniforms(self) -> Float[Tensor, " B"]:
-        """The next number of each row's generator; none is drawn for an ended or greedy row."""
+        """A number for each row; an ended one draws none."""
         if self._sampler.temperature == 0:
             return self._unused
-        u = torch.zeros(len(self.texts), dtype=torch.float64)
-        for b, generator in enumerate(self._generators):
-            if not self.ended[b]:
-                u[b] = torch.rand((), generator=generator, dtype=torch.float64)
-        return u.to(self._device)
+        rows = [
+            unused if ended else self.uniforms(b, 1)
+            for b, (ended, unused) in enumerate(zip(self.ended, self._unused.split(1), strict=True))
+        ]
+        return torch.cat(rows)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": ("minillm.generate", "write text, and report its speed"),
     "models": ("minillm.models", "list the shipped models"),
     "train": ("minillm.train", "train a model on a text file"),
+    "sample": ("minillm.sample", "write texts with a model, to train another on"),
     "eval": ("minillm.eval", "how well a model predicts a text, and accepts a draft"),
     "bench": ("minillm.bench", "measure what each trick gains on this machine"),
     "notebooks": ("minillm.notebooks_command", "re-execute the lessons in place"),

@@ -80,6 +80,17 @@ class Sampler:
         _require_finite(logits)
         return logits.argmax(-1)
 
+    def draw(
+        self, logits: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]
+    ) -> tuple[Float[Tensor, "*B V"], Int[Tensor, "*B"]]:
+        """`probabilities`, and the token that u picks from them.
+
+        Raises:
+            ValueError: a logit is NaN or infinite.
+        """
+        p = self.probabilities(logits)
+        return p, pick(p, u) if self.temperature > 0 else p.argmax(-1)
+
 
 GREEDY = Sampler(temperature=0)
 

@@ -1,0 +1,228 @@
+"""Where guesses come from: a small model, the target's own first layers, or the text itself.
+
+A drafter proposes tokens and the distributions it drew them from. It may be wrong at no cost but
+time: `minillm.speculative.verify` keeps what comes out exact.
+
+Dimensions: G guesses of a round, V vocabulary.
+
+Sources: arXiv 2211.17192 (draft models); github.com/apoorvumang/prompt-lookup-decoding;
+arXiv 2404.16710 (early exit).
+"""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from minillm.config import ModelConfig
+from minillm.decoding import Model
+from minillm.kv_cache import KVCache
+from minillm.ragged import forward_rows
+from minillm.sampling import Sampler
+from minillm.transformer import Transformer
+
+__all__ = ["DraftModel", "Drafter", "Drafting", "PromptLookup", "Proposal", "early_exit"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a drafter guesses for one row.
+
+    Attributes:
+        guesses: tokens that may come next; may be fewer than asked for, or none.
+        q: (G, V) in float64, what each of them was drawn from.
+    """
+
+    guesses: tuple[int, ...]
+    q: Tensor
+
+
+class Drafting(Protocol):
+    """A drafter at work on the rows of one run."""
+
+    def propose(
+        self,
+        texts: Sequence[Sequence[int]],
+        counts: Sequence[int],
+        sampler: Sampler,
+        u: Sequence[Float[Tensor, " G"]],
+    ) -> list[Proposal]:
+        """At most counts[b] guesses behind each text b, drawn by the uniforms u[b]."""
+        ...
+
+    def settle(self, texts: Sequence[Sequence[int]]) -> None:
+        """Forget what the round's outcome, these texts, did not keep."""
+        ...
+
+
+class Drafter(Protocol):
+    """What `decode_speculative` asks for guesses."""
+
+    def start(self, target: ModelConfig, rows: int, capacity: int) -> Drafting:
+        """Begin a run.
+
+        Args:
+            target: whose tokens are guessed.
+            rows: of the batch.
+            capacity: tokens of the longest text, guesses included.
+        """
+        ...
+
+
+class DraftModel:
+    """Guesses of a model with the target's tokens, which keeps a cache of its own."""
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    def start(self, target: ModelConfig, rows: int, capacity: int) -> Drafting:
+        """Begin a run.
+
+        Raises:
+            ValueError: a model of another vocabulary, or of a shorter context.
+        """
+        ours = self.model.config
+        if ours.vocab_size != target.vocab_size:
+            raise ValueError(
+                f"target and draft must share a vocabulary, they have {target.vocab_size} "
+                f"and {ours.vocab_size} tokens"
+            )
+        if ours.max_position_embeddings < target.max_position_embeddings:
+            raise ValueError(
+                f"the draft's context of {ours.max_position_embeddings} tokens is shorter than "
+                f"the target's of {target.max_position_embeddings}"
+            )
+        return _ModelDrafting(self.model, rows, capacity)
+
+
+class _ModelDrafting:
+    def __init__(self, model: Model, rows: int, capacity: int):
+        self.model = model
+        self.cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
+
+    def propose(
+        self,
+        texts: Sequence[Sequence[int]],
+        counts: Sequence[int],
+        sampler: Sampler,
+        u: Sequence[Tensor],
+    ) -> list[Proposal]:
+        rows = range(len(texts))
+        drawn: list[list[tuple[int, Tensor]]] = [[] for _ in rows]  # of each row: token, q
+        held = self.cache.lengths.tolist()
+        unread = [list(texts[b][held[b] :]) if counts[b] else [] for b in rows]
+        while active := [b for b in rows if unread[b]]:
+            hidden = forward_rows(self.model, unread, self.cache)
+            last = hidden[active, [len(unread[b]) - 1 for b in active]]
+            active, logits = _finite(active, self.model.head(last))  # (active rows, V)
+            unread = [[] for _ in rows]
+            if active:
+                now = torch.stack([u[b][len(drawn[b])] for b in active])
+                q, tokens = sampler.draw(logits, now)
+                for b, token, row in zip(active, tokens.tolist(), q, strict=True):
+                    drawn[b].append((token, row))
+                    unread[b] = [token] if len(drawn[b]) < counts[b] else []
+        return [self._proposal(pairs) for pairs in drawn]
+
+    def _proposal(self, drawn: list[tuple[int, Tensor]]) -> Proposal:
+        none = torch.zeros(0, self.model.config.vocab_size, device=self.model.device)
+        guesses, q = tuple(token for token, _ in drawn), [row for _, row in drawn]
+        return Proposal(guesses, torch.stack(q) if q else none.double())
+
+    def settle(self, texts: Sequence[Sequence[int]]) -> None:
+        held = self.cache.lengths.tolist()
+        self.cache.truncate([min(n, len(text) - 1) for n, text in zip(held, texts, strict=True)])
+
+
+def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
+    """The rows whose logits are numbers; the others guess no further."""
+    finite = logits.isfinite().all(-1)
+    if finite.all():
+        return rows, logits
+    warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=2)
+    return [b for b, good in zip(rows, finite.tolist(), strict=True) if good], logits[finite]
+
+
+class PromptLookup:
+    """Guesses copied from the text: what followed the last time its newest tokens were written.
+
+    Args:
+        longest: tokens that must repeat; where they do not, fewer will do.
+
+    Raises:
+        ValueError: longest below 1.
+    """
+
+    def __init__(self, longest: int = 3):
+        if longest < 1:
+            raise ValueError(f"longest must be at least 1, got {longest}")
+        self.longest = longest
+
+    def start(self, target: ModelConfig, rows: int, capacity: int) -> Drafting:
+        """Begin a run."""
+        return _Lookup(self.longest, target.vocab_size)
+
+
+class _Lookup:
+    def __init__(self, longest: int, vocabulary: int):
+        self._longest, self._vocabulary = longest, vocabulary
+
+    def propose(
+        self,
+        texts: Sequence[Sequence[int]],
+        counts: Sequence[int],
+        sampler: Sampler,
+        u: Sequence[Tensor],
+    ) -> list[Proposal]:
+        return [
+            self._certain(lookup(text, self._longest)[:count], row.device)
+            for text, count, row in zip(texts, counts, u, strict=True)
+        ]
+
+    def _certain(self, guesses: Sequence[int], device: torch.device) -> Proposal:
+        """A copied token was drawn from a distribution with all its mass on it."""
+        tokens = torch.tensor(guesses, dtype=torch.int64, device=device)
+        return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())
+
+    def settle(self, texts: Sequence[Sequence[int]]) -> None:
+        """There is nothing to forget."""
+
+
+def lookup(text: Sequence[int], longest: int) -> Sequence[int]:
+    """What followed the latest earlier occurrence of the text's last tokens.
+
+    >>> lookup([1, 2, 3, 9, 2, 3], longest=3)
+    [9, 2, 3]
+    >>> lookup([1, 2, 3], longest=3)
+    []
+    """
+    for n in range(min(longest, len(text) - 1), 0, -1):
+        tail = text[-n:]
+        for start in range(len(text) - n - 1, -1, -1):
+            if text[start : start + n] == tail:
+                return text[start + n :]
+    return []
+
+
+def early_exit(model: Transformer, layers: int) -> Transformer:
+    """The model's first layers with its own head: a draft without weights of its own.
+
+    Args:
+        model: readable or optimized; its modules are shared.
+        layers: how many of them, fewer than it has.
+
+    Raises:
+        ValueError: no layer, or not fewer than the model's.
+    """
+    if not 1 <= layers < len(model.blocks):
+        raise ValueError(f"layers must be from 1 to {len(model.blocks) - 1}, got {layers}")
+    draft = copy.copy(model)
+    draft._modules = dict(model._modules) | {"blocks": model.blocks[:layers]}
+    draft.config = replace(model.config, num_hidden_layers=layers)
+    return draft

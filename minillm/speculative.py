@@ -1,0 +1,185 @@
+"""Guess and verify: a cheap guesser writes ahead, the target checks all its guesses in one pass.
+
+A round: the drafter proposes some tokens; one forward pass of the target gives its distribution at
+each of them and behind the last; `minillm.verification.verify` keeps some and adds one token. Both
+caches then forget what was not kept. A pass over a few tokens takes little more time than over one,
+so that every kept guess is a token almost for free.
+
+Dimensions: G guesses of a round, R distributions that a round needs, C width, V vocabulary.
+
+Sources: arXiv 2211.17192, algorithm 1; arXiv 2302.01318, algorithm 2.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from minillm.batch import Batch, Row
+from minillm.decoding import Model, Step
+from minillm.drafters import Drafter, Drafting, Proposal
+from minillm.kv_cache import KVCache
+from minillm.ragged import forward_rows
+from minillm.sampling import GREEDY, Sampler
+from minillm.speedup import AdaptiveGamma
+from minillm.verification import verify
+
+__all__ = ["Round", "Verified", "decode_speculative"]
+
+
+@dataclass(frozen=True)
+class Verified(Row):
+    """What one round did to one row.
+
+    Attributes:
+        guesses: what was proposed.
+        q: (G, V), what each guess was drawn from.
+        p: (G + 1, V), the target's distribution at each guess and behind the last.
+        u: (G + 1,), the uniforms of `verify`.
+        accepted: guesses that it kept; a stop token among them may end the row before the last.
+    """
+
+    guesses: tuple[int, ...]
+    q: Tensor
+    p: Tensor
+    u: Tensor
+    accepted: int
+
+    @property
+    def judged(self) -> int:
+        """Guesses that were accepted or rejected; those behind a rejection are neither."""
+        return min(self.accepted + 1, len(self.guesses))
+
+
+@dataclass(frozen=True)
+class Round(Step):
+    """A step of guess and verify.
+
+    Attributes:
+        draft_seconds: of the drafter.
+        verify_seconds: of the target's pass; the rest of `seconds` is neither.
+    """
+
+    rows: tuple[Verified, ...]
+    draft_seconds: float
+    verify_seconds: float
+
+
+def decode_speculative(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    *,
+    drafter: Drafter,
+    gamma: int | AdaptiveGamma = 4,
+    max_new_tokens: int,
+    sampler: Sampler = GREEDY,
+    generators: Sequence[torch.Generator] = (),
+    stop: Collection[int] = (),
+) -> Iterator[Round]:
+    """Several tokens for one pass of the model; the naive twin is `decode_cached`.
+
+    Greedy, the tokens are the twin's. Sampled, they have its law, but other numbers draw them. The
+    first round reads the prompts too.
+
+    Args:
+        model: the target.
+        prompts: the tokens of each row; rows may differ in length.
+        drafter: where guesses come from (`minillm.drafters`).
+        gamma: guesses of a round, or a rule that sets them.
+        max_new_tokens: the budget of each row; the end of the context ends a row too.
+        sampler: shapes the distributions of target and drafter alike.
+        generators: one per row; needed unless the sampler is greedy.
+        stop: tokens that end a row once committed.
+
+    Raises:
+        ValueError: gamma below 1, a drafter of another vocabulary; or as `decode_cached`.
+    """
+    largest = gamma if isinstance(gamma, int) else gamma.largest
+    if largest < 1:
+        raise ValueError(f"gamma must be at least 1, got {largest}")
+    batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
+    rows, capacity = len(batch.texts), max(batch.limits) + largest
+    cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
+    drafting = drafter.start(model.config, rows, capacity)
+    return _speculate(model, batch, cache, drafting, gamma, sampler)
+
+
+def _speculate(
+    model: Model,
+    batch: Batch,
+    cache: KVCache,
+    drafting: Drafting,
+    gamma: int | AdaptiveGamma,
+    sampler: Sampler,
+) -> Iterator[Round]:
+    tallies = [(0, 0)] * len(batch.texts)  # of each row: guesses accepted, guesses judged
+    for forwards in count(1):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            counts = [_guesses(gamma, batch.room(b), *tally) for b, tally in enumerate(tallies)]
+            u = [batch.uniforms(b, 2 * n + 1) for b, n in enumerate(counts)]
+            proposals = drafting.propose(batch.texts, counts, sampler, u)
+            drafted = time.perf_counter()
+            computed, logits = _score(model, batch, cache, proposals)
+            scored = time.perf_counter()
+            rows = tuple(
+                _judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
+                for b, n in enumerate(counts)
+            )
+            held = tuple(length - 1 for length in batch.lengths)  # all but the newest tokens
+            cache.truncate(held)
+            drafting.settle(batch.texts)
+        seconds = time.perf_counter() - start
+        yield Round(rows, held, forwards, computed, seconds, drafted - start, scored - drafted)
+        if batch.all_ended:
+            return
+        tallies = [(a + r.accepted, n + r.judged) for (a, n), r in zip(tallies, rows, strict=True)]
+
+
+def _guesses(gamma: int | AdaptiveGamma, room: int, accepted: int, judged: int) -> int:
+    """Guesses of a row's next round: the token behind them needs room as well."""
+    wanted = gamma if isinstance(gamma, int) else gamma.choose(accepted, judged)
+    return max(min(wanted, room - 1), 0)
+
+
+def _score(
+    model: Model, batch: Batch, cache: KVCache, proposals: Sequence[Proposal]
+) -> tuple[int, tuple[Tensor, ...]]:
+    """One pass over what the cache lacks and the guesses; how many tokens that was, padding too.
+
+    Of each row the logits (G + 1, V) at its guesses and behind the last; none of an ended one.
+    """
+    unread = [
+        [] if ended else [*text[held:], *proposal.guesses]
+        for text, held, ended, proposal in zip(
+            batch.texts, cache.lengths.tolist(), batch.ended, proposals, strict=True
+        )
+    ]
+    hidden = forward_rows(model, unread, cache)  # (B, T, C)
+    wanted = [
+        hidden[b, max(len(tokens) - len(proposals[b].guesses) - 1, 0) : len(tokens)]
+        for b, tokens in enumerate(unread)
+    ]
+    logits = model.head(torch.cat(wanted))  # (R, V)
+    return hidden.shape[0] * hidden.shape[1], logits.split([len(rows) for rows in wanted])
+
+
+def _judge(
+    batch: Batch, b: int, proposal: Proposal, logits: Tensor, u: Tensor, sampler: Sampler
+) -> Verified:
+    """Verify row b's guesses and commit what comes out."""
+    if batch.ended[b]:
+        return Verified((), logits, True, (), proposal.q, logits.double(), u[:0], 0)
+    guesses = proposal.guesses
+    p, u = sampler.probabilities(logits), u[: len(guesses) + 1]
+    accepted, token = verify(
+        p, proposal.q, torch.tensor(guesses, dtype=torch.int64, device=p.device), u
+    )
+    tokens = (*guesses[:accepted], token)
+    taken = batch.extend(b, tokens)
+    return Verified(
+        tokens[:taken], logits[:taken], batch.ended[b], guesses, proposal.q, p, u, accepted
+    )

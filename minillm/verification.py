@@ -1,0 +1,61 @@
+"""Keep or reject guesses so that what comes out has exactly the target's law.
+
+A guess x was drawn from q; the target would have drawn from p. It is kept with the probability
+min(1, p(x)/q(x)). At the first that is not, a token is drawn from what p has more than q; if all
+are kept, one more from the target's distribution behind them. Each kept guess carries min(p, q) of
+the law, the residual carries the rest of p: together p, whatever q is. Greedy decoding is the
+limit in which p and q have all their mass on one token.
+
+Dimensions: G guesses, V vocabulary.
+
+Sources: arXiv 2211.17192, algorithm 1 and appendix A.1; arXiv 2302.01318, algorithm 2.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from minillm.sampling import pick
+
+__all__ = ["Verdict", "residual", "verify"]
+
+
+class Verdict(NamedTuple):
+    """How many guesses are kept, and the token behind them."""
+
+    accepted: int
+    token: int
+
+
+def verify(
+    p: Float[Tensor, "G+1 V"],
+    q: Float[Tensor, "G V"],
+    guesses: Int[Tensor, " G"],
+    u: Float[Tensor, " G+1"],
+) -> Verdict:
+    """Keep guesses up to the first rejection, and add one token of the target's.
+
+    Args:
+        p: the target's distribution at each guess, and behind the last.
+        q: what each guess was drawn from.
+        guesses: the drawn tokens.
+        u: uniforms in [0, 1): one to judge each guess, the last to draw the added token.
+    """
+    at = guesses[:, None]
+    kept = u[:-1] * q.gather(1, at)[:, 0] < p[:-1].gather(1, at)[:, 0]
+    accepted = int(kept.cumprod(0).sum())
+    behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])
+    return Verdict(accepted, int(pick(behind, u[-1])))
+
+
+def residual(p: Float[Tensor, "*B V"], q: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
+    """What p has more than q, normalised; p where the two are equal.
+
+    >>> residual(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
+    tensor([0., 1.])
+    """
+    more = (p - q).clamp(min=0)
+    total = more.sum(-1, keepdim=True)
+    return torch.where(total > 0, more / total, p)

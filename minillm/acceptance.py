@@ -9,8 +9,9 @@ Dimensions: T tokens of a text, V vocabulary.
 Source: arXiv 2211.17192, section 3.2 and corollary 3.6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -19,9 +20,10 @@ from tqdm import tqdm
 
 from minillm.decoding import collect, decode_cached, generators
 from minillm.sampling import GREEDY, Sampler
+from minillm.speculative import Round
 from minillm.transformer import Transformer
 
-__all__ = ["Acceptance", "acceptance"]
+__all__ = ["Acceptance", "acceptance", "acceptance_by_position"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,14 @@ def _next(model: Transformer, text: Sequence[int], start: int) -> Float[Tensor, 
     """The model's logits, in float64, for the tokens of a text from `start` on."""
     tokens = torch.tensor([text[:-1]], device=model.device)
     return model(tokens)[0, start - 1 :].double()
+
+
+def acceptance_by_position(rounds: Iterable[Round]) -> list[float]:
+    """Of the first guess, the second, ...: how often it was kept where all before it were.
+
+    A guess that was not made counts as not kept. The later, the fewer: the last are noisy.
+    """
+    rows = [row for step in rounds for row in step.rows if row.tokens]
+    most = max((len(row.guesses) for row in rows), default=0)
+    kept = [sum(row.accepted >= place for row in rows) for place in range(most + 1)]
+    return [now / before for before, now in pairwise(kept) if before]

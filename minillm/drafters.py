@@ -119,7 +119,7 @@ class _ModelDrafting:
         unread = [list(texts[b][held[b] :]) if counts[b] else [] for b in rows]
         while active := [b for b in rows if unread[b]]:
             hidden = forward_rows(self.model, unread, self.cache)
-            last = hidden[active, [len(unread[b]) - 1 for b in active]]
+            last = torch.stack([hidden[b, len(unread[b]) - 1] for b in active])
             active, logits = _finite(active, self.model.head(last))  # (active rows, V)
             unread = [[] for _ in rows]
             if active:
@@ -131,9 +131,11 @@ class _ModelDrafting:
         return [self._proposal(pairs) for pairs in drawn]
 
     def _proposal(self, drawn: list[tuple[int, Tensor]]) -> Proposal:
-        none = torch.zeros(0, self.model.config.vocab_size, device=self.model.device)
-        guesses, q = tuple(token for token, _ in drawn), [row for _, row in drawn]
-        return Proposal(guesses, torch.stack(q) if q else none.double())
+        if not drawn:
+            V, device = self.model.config.vocab_size, self.model.device
+            return Proposal((), torch.zeros(0, V, dtype=torch.float64, device=device))
+        guesses, q = zip(*drawn, strict=True)
+        return Proposal(guesses, torch.stack(q))
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
         held = self.cache.lengths.tolist()
@@ -142,9 +144,9 @@ class _ModelDrafting:
 
 def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """The rows whose logits are numbers; the others guess no further."""
-    finite = logits.isfinite().all(-1)
-    if finite.all():
+    if logits.sum(dtype=torch.float64).isfinite():
         return rows, logits
+    finite = logits.isfinite().all(-1)
     warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=2)
     return [b for b, good in zip(rows, finite.tolist(), strict=True) if good], logits[finite]
 

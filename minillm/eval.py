@@ -1,4 +1,4 @@
-"""`minillm eval`: how well a model predicts a text, and how often it would accept a draft."""
+"""`minillm eval`: how well a model predicts a text, repeats itself, and would accept a draft."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from minillm.acceptance import acceptance
 from minillm.checkpoint import load
 from minillm.evaluation import evaluate
 from minillm.heldout import bench_prompts, stories
+from minillm.repetition import repetition
 from minillm.tokens import encode
 from minillm.training.text_data import pack, read_texts
 
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="UTF-8; may be repeated; default: the held-out stories of this package",
     )
     parser.add_argument("--draft", help="a model to be accepted from, on the bench's prompts")
+    parser.add_argument(
+        "--repetition", action="store_true", help="let it write from the bench's prompts as well"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -45,11 +49,16 @@ def run(arguments: argparse.Namespace) -> None:
         "bits_per_byte": found.bits_per_byte(sum(len(text.encode()) for text in texts)),
         "gate_zeros": found.gate_zeros,
     }
+    prompts = [encode(tokenizer, prompt) for prompt in bench_prompts()]
+    if arguments.repetition:
+        figures["distinct_4_grams"] = {
+            f"temperature {temperature}": asdict(repetition(model, prompts, temperature))
+            for temperature in (0.7, 0.0)
+        }
     if arguments.draft:
         draft, its_tokenizer = load(arguments.draft)
         if its_tokenizer.get_vocab() != tokenizer.get_vocab():
             raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
-        prompts = [encode(tokenizer, prompt) for prompt in bench_prompts()]
         figures["acceptance"] = asdict(acceptance(model, draft, prompts))
     print(json.dumps(figures, indent=1) if arguments.json else _report(arguments, figures))
 
@@ -64,6 +73,11 @@ def _report(arguments: argparse.Namespace, figures: dict[str, Any]) -> str:
         f"  gate zeros     {sum(zeros) / len(zeros):.1%} on average, by layer "
         + " ".join(f"{share:.1%}" for share in zeros),
     ]
+    for name, found in figures.get("distinct_4_grams", {}).items():
+        lines.append(
+            f"  at {name}, distinct 4-grams {found['mean']:.1%} on average, {found['lowest']:.1%} "
+            f"at worst, below 90 % in {found['below_90_percent']} of {found['texts']} texts"
+        )
     if "acceptance" in figures:
         found = figures["acceptance"]
         lines += [

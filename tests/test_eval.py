@@ -10,6 +10,9 @@ import minillm
 from minillm import eval as eval_command
 from minillm.acceptance import acceptance
 from minillm.cli import main
+from minillm.decoding import collect, decode_cached, generators
+from minillm.repetition import repetition
+from minillm.sampling import Sampler
 
 PROMPTS = [tokens_of(i, n).tolist() for i, n in enumerate((3, 7, 5))]
 
@@ -51,7 +54,7 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     text = tmp_path / "text.txt"
     text.write_text("Once upon a time there was a cat.\n<|endoftext|>\nThe end.", encoding="utf-8")
     monkeypatch.setattr(eval_command, "bench_prompts", lambda: ["Once upon a time"])
-    options = ["stories", "--text", str(text), "--draft", "stories-draft"]
+    options = ["stories", "--text", str(text), "--draft", "stories-draft", "--repetition"]
     assert main(["eval", *options, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     nats = figures["loss"] * figures["tokens"]
@@ -59,10 +62,25 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     assert figures["perplexity"] == pytest.approx(torch.tensor(figures["loss"]).exp().item())
     assert len(figures["gate_zeros"]) == minillm.load("stories")[0].config.num_hidden_layers
     assert 0.3 < figures["acceptance"]["greedy"] <= 1
+    assert 0 < figures["distinct_4_grams"]["temperature 0.7"]["lowest"] <= 1
     assert main(["eval", *options]) == 0
     report = capsys.readouterr().out
     assert f"{figures['loss']:.4f} nats a token" in report
     assert "temperature 1" in report
+    assert "below 90 % in" in report
+
+
+def test_repetition_is_counted_on_what_the_model_writes() -> None:
+    model = tiny(minillm)
+    found = repetition(model, PROMPTS, 1.0, max_new_tokens=12, seed=5)
+    steps = decode_cached(
+        model, PROMPTS, max_new_tokens=12, sampler=Sampler(), generators=generators(5, 3)
+    )
+    shares = [len({tuple(text[i : i + 4]) for i in range(9)}) / 9 for text in collect(steps)]
+    assert (found.mean, found.lowest) == (pytest.approx(sum(shares) / 3), min(shares))
+    assert found.below_90_percent == sum(share < 0.9 for share in shares)
+    with pytest.raises(ValueError, match="3 tokens hold no 4-gram"):
+        repetition(model, PROMPTS, 1.0, max_new_tokens=3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`minillm train`: optimizer, objective, the order of the data, and that nothing is ever lost."""
 
+import argparse
 import errno
 import json
 import math
@@ -459,7 +460,14 @@ def test_distillation_and_reuse_on_the_command_line(text, tmp_path, capsys):
     record = json.loads((out / "training.json").read_text())
     assert record["recipe"]["teacher"] == "teacher"
     assert record["recipe"]["validation"] == "stories.txt"
-    assert "Distilled from `teacher`" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "Distilled from `teacher`" in card
+    command = re.search("minillm train (.*)", card)[1].split()
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    again = vars(parser.parse_args(command))
+    recorded = asdict(Recipe(("",))) | {k: v for k, v in again.items() if k in record["recipe"]}
+    assert recorded == record["recipe"]
     same = [(f / "tokenizer.json").read_text() for f in (teacher, out)]
     assert same[0] == same[1]
 

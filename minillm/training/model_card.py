@@ -5,6 +5,8 @@ Written from the record in training.json, with the front matter that Hugging Fac
 
 from typing import Any
 
+from minillm.training.recipe import Recipe
+
 __all__ = ["model_card"]
 
 _CARD = """\
@@ -37,6 +39,10 @@ what the weights may be used for; the command does not know them, so add them he
 and `datasets` to the front matter, before you publish.
 
 ## Training
+
+```
+{command}
+```
 
 {objective} Muon (float32 Newton-Schulz, learning rate {muon_lr}, momentum
 {muon_momentum}, weight decay {muon_decay}) on the matrices of the layers; AdamW (learning rate
@@ -78,6 +84,7 @@ def model_card(name: str, record: dict[str, Any]) -> str:
         | record
         | {
             "name": name,
+            "command": Recipe(**recipe | {"texts": tuple(recipe["texts"])}).command(name),
             "objective": objective,
             "texts": ", ".join(f"`{text['name']}`" for text in record["texts"]),
             "validation": f"`{recipe['validation']}`" if recipe["validation"] else "its tail",

@@ -1,7 +1,8 @@
 """Everything that decides what training yields: the text, the shape, the optimizers, the length.
 
 One frozen dataclass is at once the command's options, the record beside the weights, and what a
-checkpoint must agree with to be resumed. The defaults are the recipe of the shipped `stories`.
+checkpoint must agree with to be resumed. The defaults are the shape and the rates of the shipped
+`stories`, without its penalty on the gates.
 """
 
 import argparse
@@ -33,9 +34,9 @@ class Recipe:
     tokenizer: str | None = _option(None, "reuse the tokenizer of this model or folder", str)
     vocabulary: int = _option(2048, "tokens of a new tokenizer")
 
-    layers: int = _option(6, "transformer blocks")
-    width: int = _option(384, "size of the residual stream")
-    heads: int = _option(6, "query heads")
+    layers: int = _option(8, "transformer blocks")
+    width: int = _option(320, "size of the residual stream")
+    heads: int = _option(4, "query heads")
     kv_heads: int = _option(2, "key/value heads")
     head_dim: int = _option(64, "size of a head")
     mlp: int = _option(1024, "width of the MLP")
@@ -46,12 +47,12 @@ class Recipe:
     steps: int | None = _option(None, "length of the run in steps", int)
     epochs: float | None = _option(None, "or in passes over the text (default: 1)", float)
     minutes: float | None = _option(None, "or in time; such a run does not repeat exactly", float)
-    batch: int = _option(10, "rows of a step")
+    batch: int = _option(8, "rows of a step")
     seed: int = _option(0, "of the first weights and the order of the rows")
     muon_lr: float = _option(0.02, "learning rate of the matrices in the layers")
     muon_momentum: float = _option(0.95, "their momentum")
     muon_decay: float = _option(0.1, "their weight decay")
-    adam_lr: float = _option(3e-3, "learning rate of embeddings, head and norms (AdamW)")
+    adam_lr: float = _option(6e-3, "learning rate of embeddings, head and norms (AdamW)")
     adam_decay: float = _option(0.01, "their weight decay")
     warmup: int = _option(40, "steps until the learning rates are reached")
     decay_fraction: float = _option(0.5, "share of the run, its last, that lowers them to zero")
@@ -108,6 +109,20 @@ class Recipe:
                 how = {"action": "store_true"}
             name = "--" + option.name.replace("_", "-")
             parser.add_argument(name, default=argparse.SUPPRESS, help=text, **how)
+
+    def command(self, out: str) -> str:
+        """The command line that this recipe came from, options at their default left out.
+
+        >>> Recipe(("a.txt",), layers=2, untied=True).command("small")
+        'minillm train a.txt --out small --layers 2 --untied'
+        """
+        words = ["minillm train", *self.texts, "--out", out]
+        for option in fields(self)[1:]:
+            value = getattr(self, option.name)
+            if value != option.default:
+                words.append("--" + option.name.replace("_", "-"))
+                words += [] if value is True else [str(value)]
+        return " ".join(words)
 
     def model_config(self, vocabulary: int) -> ModelConfig:
         """The shape of the model for a tokenizer of `vocabulary` tokens."""

@@ -1,7 +1,7 @@
 """Where guesses come from: a small model, the target's own first layers, or the text itself.
 
 A drafter proposes tokens and the distributions it drew them from. It may be wrong at no cost but
-time: `minillm.speculative.verify` keeps what comes out exact.
+time: `minillm.verification.verify` keeps what comes out exact.
 
 Dimensions: G guesses of a round, V vocabulary.
 
@@ -10,6 +10,7 @@ arXiv 2404.16710 (early exit).
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,10 @@ class Proposal:
 
     guesses: tuple[int, ...]
     q: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.guesses) != len(self.q):
+            raise ValueError(f"{len(self.guesses)} guesses, but {len(self.q)} rows of q")
 
 
 class Drafting(Protocol):
@@ -144,7 +149,7 @@ class _ModelDrafting:
 
 def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """The rows whose logits are numbers; the others guess no further."""
-    if logits.sum(dtype=torch.float64).isfinite():
+    if math.isfinite(logits.sum(dtype=torch.float64).item()):
         return rows, logits
     finite = logits.isfinite().all(-1)
     warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=2)

@@ -22,7 +22,7 @@ from minillm.linear import FastLinear, Kernel
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Block
 
-__all__ = ["FusedBlock"]
+__all__ = ["FusedBlock", "FusedNorm"]
 
 _FEW = 1024  # queries times keys up to which one thread is faster than sharing them out
 _BYTES = 4  # of a float32
@@ -41,7 +41,8 @@ class FusedBlock(nn.Module):
         self.plain = plain
         attention, mlp = plain.attention, plain.mlp
         matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down  # each a FastLinear
-        self._matrices: list[Kernel] = [matrix.kernel for matrix in matrices]
+        kernels: list[Kernel] = [matrix.kernel for matrix in matrices]
+        self._qkv, self._out, self._gate_up, self._down = kernels
         self._gate = _GATES[type(mlp.act)]
         self._norms = [plain.attention_norm.weight, plain.mlp_norm.weight]
         self._eps = plain.mlp_norm.eps
@@ -79,18 +80,21 @@ class FusedBlock(nn.Module):
         ):
             return self.plain(x, rotation, mask, cache)
         rows, eps = B * T, self._eps
-        qkv, out, gate_up, down = self._matrices
         before_attention, before_mlp = (weight.data_ptr() for weight in self._norms)
         x = x.contiguous().view(rows, C)  # of two dimensions: the shortest way through torch
         normed = torch.empty_like(x)
         x_address, normed_address = x.data_ptr(), normed.data_ptr()
         loops.norm(x_address, before_attention, eps, normed_address, rows, C)
-        y = out(self._attend(qkv(normed), B, T, rotation, mask, cache))
+        y = self._out(self._attend(self._qkv(normed), B, T, rotation, mask, cache))
         loops.add_and_norm(x_address, y.data_ptr(), before_mlp, eps, normed_address, rows, C)
-        both = gate_up(normed)  # (R, 2F)
-        F = both.shape[-1] // 2
+        return self._feed_forward(normed, y).view(B, T, C)
+
+    def _feed_forward(self, normed: Tensor, y: Tensor) -> Tensor:
+        """What the MLP says of `normed`, added to y; all (R, C)."""
+        both = self._gate_up(normed)  # (R, 2F)
+        rows, F = len(both), both.shape[-1] // 2
         self._gate(both.data_ptr(), rows, F)
-        return down(both[:, :F]).add_(y).view(B, T, C)
+        return self._down(both[:, :F]).add_(y)
 
     def _attend(
         self, qkv: Tensor, B: int, T: int, rotation: Rotation, mask: Tensor | None, cache: KVCache
@@ -136,6 +140,29 @@ class FusedBlock(nn.Module):
         else:
             mixed = self.plain.attention.attend(queries, k, v, mask)
         return mixed.transpose(1, 2).reshape(B * T, H * D)
+
+
+class FusedNorm(nn.Module):
+    """`minillm.norm.RMSNorm`, its naive twin, in one call; of float32, which the twin leaves."""
+
+    def __init__(self, plain: RMSNorm):
+        super().__init__()
+        self.plain = plain
+
+    @staticmethod
+    def fits(norm: nn.Module) -> TypeGuard[RMSNorm]:
+        """Whether the loop computes what this module does."""
+        hooked = norm._forward_hooks or norm._forward_pre_hooks
+        return type(norm) is RMSNorm and not hooked and _plain_numbers(norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return self.plain(x)
+        x, weight = x.contiguous(), self.plain.weight
+        out, C = torch.empty_like(x), x.shape[-1]
+        rows = x.numel() // C
+        loops.norm(x.data_ptr(), weight.data_ptr(), self.plain.eps, out.data_ptr(), rows, C)
+        return out
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ from minillm.noise import Noise
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 
-__all__ = ["GUESSES", "Guess", "Iterate", "JacobiStep", "decode_jacobi"]
+__all__ = ["GUESSES", "Guess", "Iterate", "JacobiStep", "decode_jacobi", "initial_guess"]
 
 Guess = Callable[[Sequence[int], int, int], list[int]]
 """From a text, a number of tokens and the size of the vocabulary: that many guesses."""
@@ -62,6 +62,18 @@ GUESSES: dict[str, Guess] = {
     "beginning": beginning,
     "n-grams": n_grams,
 }
+
+
+def initial_guess(guess: Guess, text: Sequence[int], size: int, vocabulary: int) -> list[int]:
+    """What a guess says.
+
+    Raises:
+        ValueError: it is not `size` tokens of the vocabulary.
+    """
+    tokens = guess(text, size, vocabulary)
+    if len(tokens) != size or not all(0 <= token < vocabulary for token in tokens):
+        raise ValueError(f"a guess must be {size} tokens from 0 to {vocabulary - 1}, got {tokens}")
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -108,11 +120,12 @@ def decode_jacobi(
         stop: tokens that end a row once committed.
 
     Raises:
-        ValueError: a block below 1; or as `decode_cached`.
+        ValueError: a block below 1; a guess that is none, when it is made; or as `decode_cached`.
     """
     if block < 1:
         raise ValueError(f"a block must have at least 1 token, got {block}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
+    block = min(block, max(map(batch.room, range(len(batch.texts)))))
     capacity = max(batch.limits) + block
     cache = KVCache(
         model.config, len(batch.texts), capacity, device=model.device, dtype=model.dtype
@@ -123,14 +136,14 @@ def decode_jacobi(
 def _iterate(
     model: Model, batch: Batch, cache: KVCache, block: int, guess: Guess, sampler: Sampler
 ) -> Iterator[JacobiStep]:
-    noise = [Noise(batch, b) for b in range(len(batch.texts))]
+    noise, V = [Noise(batch, b) for b in range(len(batch.texts))], model.config.vocab_size
     blocks: list[list[int]] = [[] for _ in batch.texts]  # of each row: guesses not yet settled
     for forwards in count(1):
         start = time.perf_counter()
         with torch.inference_mode():
             for b, text in enumerate(batch.texts):
-                size = min(block, batch.room(b))
-                blocks[b] = blocks[b] or guess(text, size, model.config.vocab_size)
+                if not (blocks[b] or batch.ended[b]):
+                    blocks[b] = initial_guess(guess, text, min(block, batch.room(b)), V)
             unread = [
                 [*text[held:], *guesses[:-1]] if guesses else []
                 for text, held, guesses in zip(

@@ -18,6 +18,15 @@ class Window:
     def __init__(self, first: Sequence[int], N: int):
         self._lines, self._N = [list(first)], N  # the first line is read behind the newest token
 
+    @staticmethod
+    def most(W: int, N: int) -> int:
+        """Tokens of the largest window that a pass reads: a narrow one shrinks at last.
+
+        >>> Window.most(W=5, N=4), Window.most(W=1, N=8)
+        (15, 16)
+        """
+        return max(lines * (W + N - 1 - lines) for lines in range(1, N))
+
     def read(self, newest: int) -> list[list[int]]:
         """The lines of the next pass."""
         return [[newest, *self._lines[0]], *self._lines[1:]]

@@ -18,14 +18,14 @@ class Noise:
 
     def __init__(self, batch: Batch, b: int):
         self._batch, self._b = batch, b
-        self._drawn: list[Tensor] = []
+        self._drawn = batch.uniforms(b, 0)
 
     def ahead(self, count: int) -> Float[Tensor, " N"]:
         """Those of the next `count` places; asking again gives the same."""
-        while len(self._drawn) < count:
-            self._drawn.append(self._batch.uniforms(self._b, 1))
-        return torch.cat(self._drawn[:count])
+        if (missing := count - len(self._drawn)) > 0:
+            self._drawn = torch.cat((self._drawn, self._batch.uniforms(self._b, missing)))
+        return self._drawn[:count]
 
     def spend(self, count: int) -> None:
         """So many places are decided."""
-        del self._drawn[:count]
+        self._drawn = self._drawn[count:]

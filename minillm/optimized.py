@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from minillm.fused import FusedBlock
+from minillm.fused import FusedBlock, FusedNorm
 from minillm.linear import FastLinear, available, race
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Transformer
@@ -77,3 +77,5 @@ def _fuse_blocks(twin: Transformer) -> None:
     for index, block in enumerate(twin.blocks):
         if FusedBlock.fits(block):
             twin.blocks[index] = FusedBlock(block)
+    if FusedNorm.fits(twin.norm):
+        twin.set_submodule("norm", FusedNorm(twin.norm))

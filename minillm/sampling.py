@@ -89,7 +89,7 @@ class Sampler:
             ValueError: a logit is NaN or infinite.
         """
         p = self.probabilities(logits)
-        return p, pick(p, u) if self.temperature > 0 else p.argmax(-1)
+        return p, pick(p, u) if self.temperature > 0 else logits.argmax(-1)
 
 
 GREEDY = Sampler(temperature=0)

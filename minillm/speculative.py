@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from itertools import count
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from minillm.batch import Batch, Row
 from minillm.decoding import Model, Step
 from minillm.drafters import Drafter, Drafting, Proposal
 from minillm.kv_cache import KVCache
+from minillm.lookahead_verification import agree
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speedup import AdaptiveGamma
@@ -37,16 +39,23 @@ class Verified(Row):
     Attributes:
         guesses: what was proposed.
         q: (G, V), what each guess was drawn from.
-        p: (G + 1, V), the target's distribution at each guess and behind the last.
+        scores: (G + 1, V), the target's logits at each guess and behind the last.
         u: (G + 1,), the uniforms of `verify`.
         accepted: guesses that it kept; a stop token among them may end the row before the last.
+        sampler: what made distributions of logits.
     """
 
     guesses: tuple[int, ...]
     q: Tensor
-    p: Tensor
+    scores: Tensor
     u: Tensor
     accepted: int
+    sampler: Sampler
+
+    @property
+    def p(self) -> Float[Tensor, "G1 V"]:
+        """The target's distribution at each guess and behind the last."""
+        return self.sampler.probabilities(self.scores)
 
     @property
     def judged(self) -> int:
@@ -95,7 +104,8 @@ def decode_speculative(
         stop: tokens that end a row once committed.
 
     Raises:
-        ValueError: gamma below 1, a drafter of another vocabulary; or as `decode_cached`.
+        ValueError: gamma below 1, a drafter of another vocabulary, or one that guesses more than
+            it may; or as `decode_cached`.
     """
     largest = gamma if isinstance(gamma, int) else gamma.largest
     if largest < 1:
@@ -116,14 +126,19 @@ def _speculate(
     sampler: Sampler,
 ) -> Iterator[Round]:
     tallies = [(0, 0)] * len(batch.texts)  # of each row: guesses accepted, guesses judged
+    held = (0,) * len(batch.texts)  # of each row: tokens in the target's cache
     for forwards in count(1):
         start = time.perf_counter()
         with torch.inference_mode():
             counts = [_guesses(gamma, batch.room(b), *tally) for b, tally in enumerate(tallies)]
-            u = [batch.uniforms(b, 2 * n + 1) for b, n in enumerate(counts)]
+            needed = [0 if batch.ended[b] else 2 * n + 1 for b, n in enumerate(counts)]
+            u = [batch.uniforms(b, n) for b, n in enumerate(needed)]
             proposals = drafting.propose(batch.texts, counts, sampler, u)
+            made = [len(proposal.guesses) for proposal in proposals]
+            if any(n > most for n, most in zip(made, counts, strict=True)):
+                raise ValueError(f"the drafter may make {counts} guesses, it made {made}")
             drafted = time.perf_counter()
-            computed, logits = _score(model, batch, cache, proposals)
+            computed, logits = _score(model, batch, cache, held, proposals)
             scored = time.perf_counter()
             rows = tuple(
                 _judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
@@ -146,17 +161,19 @@ def _guesses(gamma: int | AdaptiveGamma, room: int, accepted: int, judged: int) 
 
 
 def _score(
-    model: Model, batch: Batch, cache: KVCache, proposals: Sequence[Proposal]
+    model: Model,
+    batch: Batch,
+    cache: KVCache,
+    held: Sequence[int],
+    proposals: Sequence[Proposal],
 ) -> tuple[int, tuple[Tensor, ...]]:
     """One pass over what the cache lacks and the guesses; how many tokens that was, padding too.
 
     Of each row the logits (G + 1, V) at its guesses and behind the last; none of an ended one.
     """
     unread = [
-        [] if ended else [*text[held:], *proposal.guesses]
-        for text, held, ended, proposal in zip(
-            batch.texts, cache.lengths.tolist(), batch.ended, proposals, strict=True
-        )
+        [] if ended else [*text[n:], *proposal.guesses]
+        for text, n, ended, proposal in zip(batch.texts, held, batch.ended, proposals, strict=True)
     ]
     hidden = forward_rows(model, unread, cache)  # (B, T, C)
     wanted = [
@@ -171,15 +188,19 @@ def _judge(
     batch: Batch, b: int, proposal: Proposal, logits: Tensor, u: Tensor, sampler: Sampler
 ) -> Verified:
     """Verify row b's guesses and commit what comes out."""
+    guesses, q = proposal.guesses, proposal.q
     if batch.ended[b]:
-        return Verified((), logits, True, (), proposal.q, logits.double(), u[:0], 0)
-    guesses = proposal.guesses
-    p, u = sampler.probabilities(logits), u[: len(guesses) + 1]
-    accepted, token = verify(
-        p, proposal.q, torch.tensor(guesses, dtype=torch.int64, device=p.device), u
-    )
-    tokens = (*guesses[:accepted], token)
+        return Verified((), logits, True, (), q, logits, u[:0], 0, sampler)
+    u = u[: len(guesses) + 1]
+    if sampler.temperature == 0:  # the limit of `verify`, without writing out p and q
+        *kept, token = agree([guesses], sampler.choose(logits, u).tolist()).tokens
+    else:
+        at = torch.tensor(guesses, dtype=torch.int64, device=logits.device)
+        accepted, token = verify(sampler.probabilities(logits), q, at, u)
+        kept = list(guesses[:accepted])
+    tokens = (*kept, token)
     taken = batch.extend(b, tokens)
+    ended = batch.ended[b]
     return Verified(
-        tokens[:taken], logits[:taken], batch.ended[b], guesses, proposal.q, p, u, accepted
+        tokens[:taken], logits[:taken], ended, guesses, q, logits, u, len(kept), sampler
     )

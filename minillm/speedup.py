@@ -39,15 +39,14 @@ def speedup(acceptance: Sequence[float], c: float, verification: float) -> float
         verification: V(G), time of the pass over G + 1 tokens, in steps of the target.
 
     Raises:
-        ValueError: a round that would cost nothing.
+        ValueError: a cost below 0, or no cost of the target's pass.
 
     >>> speedup([0.8] * 5, c=0.05, verification=1.0)  # doctest: +ELLIPSIS
     2.951...
     """
-    cost = len(acceptance) * c + verification
-    if c < 0 or verification <= 0:
-        raise ValueError(f"costs must be above 0, got c = {c} and V = {verification}")
-    return expected_tokens(acceptance) / cost
+    if not (c >= 0 and verification > 0):
+        raise ValueError(f"c must be at least 0 and V above 0, got c = {c} and V = {verification}")
+    return expected_tokens(acceptance) / (len(acceptance) * c + verification)
 
 
 def best_gamma(acceptance: Sequence[float], c: float, verification: Sequence[float]) -> int:

@@ -246,7 +246,7 @@ def respell(path: Path, change: Callable[[Tensors], Tensors]) -> None:
     save_file(change(load_file(path / "model.safetensors")), path / "model.safetensors")
 
 
-LAYER = "model.layers.1."
+LAYER = "model.layers.0."
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_the_text_streams_to_stdout_and_the_report_to_stderr(capsys: pytest.Capt
     cached = len(prompt) + 11
     assert err.startswith(f"prefill {len(prompt)} tokens: ")
     assert "decode 11 tokens: " in err
-    assert err.endswith(f"cache {cached} tokens: {6144 * cached:,} bytes\n")
+    assert err.endswith(f"cache {cached} tokens: {8192 * cached:,} bytes\n")
 
 
 def test_text_depends_on_the_seed_but_not_on_the_cache(capsys: pytest.CaptureFixture[str]):
@@ -49,7 +49,7 @@ def test_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]):
     _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["stories", "stories-draft"]
     disk = f"{(folder('stories') / 'model.safetensors').stat().st_size:,}"
-    assert lines[0].split() == ["stories", "10,228,608", "6", "384", "6/2", "512", disk, "6,144"]
+    assert lines[0].split() == ["stories", "10,491,200", "8", "320", "4/2", "512", disk, "8,192"]
 
 
 def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]):

@@ -30,7 +30,8 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def film(draft: Transformer, tokenizer: Tokenizer) -> Film:
-    return forward_film(follow(draft, tokenizer, TEXT), draft.config, layer=1, head=1)
+    last = draft.config.num_hidden_layers - 1
+    return forward_film(follow(draft, tokenizer, TEXT), draft.config, layer=last, head=1)
 
 
 def heats(film: Film) -> list[Heat]:
@@ -153,9 +154,9 @@ def test_any_text_is_shown(draft: Transformer, tokenizer: Tokenizer, text: str) 
 
 
 def test_controls_change_the_film_and_keep_the_station(
-    draft: Transformer, tokenizer: Tokenizer
+    tiny: Callable[..., Transformer], tokenizer: Tokenizer
 ) -> None:
-    explorer = ForwardExplorer(draft, tokenizer, TEXT)
+    explorer = ForwardExplorer(tiny(vocab_size=2048), tokenizer, TEXT)
     explorer.player.step = 7
     seen = {explorer.summary() + explorer.player.film.captions[7]}
     for control, value in ((explorer.layer, 1), (explorer.head, 1), (explorer.text, "A dog ran")):
@@ -247,12 +248,14 @@ def test_right_attention() -> None:
 
 
 def test_the_head_that_looks_back() -> None:
-    pairs = [(layer, head) for layer in range(6) for head in range(6)]
+    config = minillm.load("stories")[0].config
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    pairs = [(layer, head) for layer in range(layers) for head in range(heads)]
     layer, head = best = max(pairs, key=lambda pair: looks_back(*pair))
     assert judge("00.3", best).grade == "right"
     assert judge("00.3", list(best)).grade == "right"
-    other = (layer, (head + 1) % 6)
+    other = (layer, (head + 1) % heads)
     assert "heads have more" in judge("00.3", other).says
-    assert judge("00.3", (6, 0)).says == "There is no layer 6 with head 0."
+    assert judge("00.3", (layers, 0)).says == f"There is no layer {layers} with head 0."
     assert "pair" in judge("00.3", 3).says
     assert judge("00.3", (..., ...)).grade == "open"

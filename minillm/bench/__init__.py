@@ -8,13 +8,13 @@ import argparse
 import json
 from dataclasses import asdict
 
-from minillm.bench import decoding, optimized, speculative  # register their rows
+from minillm.bench import decoding, optimized, parallel, speculative  # register their rows
 from minillm.bench.rows import ROWS, BenchRow, measure
 from minillm.cli import table
 
 __all__ = ["add_arguments", "run"]
 
-_ROW_MODULES = (decoding, optimized, speculative)
+_ROW_MODULES = (decoding, optimized, parallel, speculative)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

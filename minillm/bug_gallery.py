@@ -1,0 +1,169 @@
+"""Seven defects of guess and verify, each a small change of this library's own source.
+
+They look right and write fluent text. `patched` runs our modules with one of them in it, so that
+readers can hunt it with the meters, and tests can prove that the meters see it.
+
+The public cases were read in the named repositories; "constructed" means that none is known.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+__all__ = ["GALLERY", "Bug", "Patch", "patched"]
+
+# Our modules from the model to the decoders; each stands on those before it only.
+_ORDER = (
+    "config",
+    "norm",
+    "attention",
+    "sampling",
+    "kv_cache",
+    "transformer",
+    "batch",
+    "decoding",
+    "ragged",
+    "lookahead_verification",
+    "verification",
+    "drafters",
+    "lookahead_verification",
+    "speculative",
+    "noise",
+    "jacobi",
+    "ngram_pool",
+    "lookahead_mask",
+    "lookahead_window",
+    "lookahead_pass",
+    "lookahead",
+)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Replace `old`, which occurs once, by `new` in `minillm/<module>.py`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Bug(Patch):
+    """A defect to be found.
+
+    Attributes:
+        effect: what goes wrong, in a sentence.
+        seen: where, in public code; or "constructed".
+    """
+
+    effect: str
+    seen: str = "constructed"
+
+
+def patched(patch: Patch) -> SimpleNamespace:
+    """The patched module, and fresh copies of those that stand on it; imports find no trace.
+
+    The namespace holds the modules by their names, and all that they offer:
+    `patched(bug).verify` is `patched(bug).verification.verify`.
+
+    Raises:
+        ValueError: the text to replace is not there, or more than once.
+    """
+    ours = {stem: import_module(f"minillm.{stem}") for stem in _ORDER}
+    stale = _ORDER[_ORDER.index(patch.module) :]
+    modules = dict(ours)
+    try:
+        for stem in stale:
+            modules[stem] = sys.modules[f"minillm.{stem}"] = _copy(stem, patch)
+    finally:
+        sys.modules.update({f"minillm.{stem}": ours[stem] for stem in stale})
+    offered = {name: vars(m)[name] for m in modules.values() for name in m.__all__}
+    return SimpleNamespace(**modules, **offered)
+
+
+def _copy(stem: str, patch: Patch) -> ModuleType:
+    path = Path(__file__).with_name(f"{stem}.py")
+    source = path.read_text(encoding="utf-8")
+    if stem == patch.module:
+        if source.count(patch.old) != 1:
+            raise ValueError(
+                f"{path.name} must hold the text to replace once, it has it "
+                f"{source.count(patch.old)} times: {patch.old!r}"
+            )
+        source = source.replace(patch.old, patch.new)
+    copy = ModuleType(f"minillm.{stem}")
+    sys.modules[copy.__name__] = copy  # where dataclasses look themselves up
+    exec(compile(source, str(path), "exec"), vars(copy))
+    return copy
+
+
+GALLERY = (
+    Bug(
+        "residual = p",
+        "verification",
+        "else residual(p[accepted], q[accepted])",
+        "else p[accepted]",
+        "After a rejection the target's favourites come once more, though kept guesses have "
+        "already brought their share.",
+    ),
+    Bug(
+        "argmax draft, softmax q",
+        "drafters",
+        "q, tokens = sampler.draw(logits, now)",
+        "q, tokens = sampler.probabilities(logits), logits.argmax(-1)",
+        "The draft always guesses its likeliest token, but says that it drew from q.",
+        "jaymody/speculative-sampling, issue 3",
+    ),
+    Bug(
+        "one uniform for all positions",
+        "verification",
+        "kept = u[:-1] * q",
+        "kept = u[0] * q",
+        "A number that keeps one guess keeps the next too: each token has the right law, pairs "
+        "of tokens do not.",
+        "feifeibear/LLMSpeculativeSampling seeds again at every position",
+    ),
+    Bug(
+        "bonus after a rejection",
+        "verification",
+        "behind = p[-1] if accepted == len(guesses) else",
+        "behind = p[-1] if accepted >= len(guesses) - 1 else",
+        "If the last guess is rejected, the token in its place is drawn from the distribution "
+        "behind it.",
+        "walkinglabs/modern-llm-notebook, lesson 23, counts guesses made, not guesses kept",
+    ),
+    Bug(
+        "the target's own sample, accepted by ratio",
+        "verification",
+        "    behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])\n"
+        "    return Verdict(accepted, int(pick(behind, u[-1])))\n",
+        "    own = pick(p, u[-1].expand(len(p)))\n"
+        "    return Verdict(accepted, int(own[accepted]))\n",
+        "The target samples at every position, which is exact if a guess counts only where it "
+        "is that sample; here the ratio p/q decides.",
+        "samy19980109/SpeculatoViz",
+    ),
+    Bug(
+        "cache not rewound",
+        "speculative",
+        "            cache.truncate(held)\n",
+        "            kept = zip(cache.lengths.tolist(), batch.lengths, strict=True)\n"
+        "            cache.truncate([min(pair) for pair in kept])\n",
+        "A rejected guess stays in the target's cache, and all later tokens attend to it.",
+    ),
+    Bug(
+        "past a stop token",
+        "batch",
+        "self.ended[b] = token in self._stop or",
+        "self.ended[b] = taken == len(tokens) and token in self._stop or",
+        "A stop token ends the text only at the end of a block; among kept guesses it is "
+        "overlooked.",
+        "huggingface/transformers, issues 31301 and 47912",
+    ),
+)

@@ -38,13 +38,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the file, texts separated as `minillm train` reads them.
 
     Raises:
-        FileNotFoundError: a missing model or folder.
+        FileNotFoundError: a missing model, or no folder for the file.
         ValueError: a number out of its range, a file that is there, a model without end-of-text.
     """
     if arguments.out.exists():
         raise ValueError(f"{arguments.out} is there already: choose another name")
+    if not arguments.out.parent.is_dir():
+        raise FileNotFoundError(f"no folder {arguments.out.parent}")
     if arguments.tokens < 1 or arguments.rows < 1:
         raise ValueError("--tokens and --rows must be at least 1")
+    if not 0 <= arguments.seed < 2**62:
+        raise ValueError(f"--seed must be from 0 to 2**62 - 1, got {arguments.seed}")
     model, tokenizer = load(arguments.model)
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{arguments.model} has no token {END_OF_TEXT}, which starts a text")

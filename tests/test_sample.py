@@ -58,6 +58,8 @@ def test_the_file_holds_the_texts(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--tokens", "0"], "--tokens and --rows must be at least 1"),
         (["--tokens", "9", "--rows", "0"], "--tokens and --rows must be at least 1"),
         (["--tokens", "9", "--temperature", "-1"], "temperature must be 0 or above"),
+        (["--tokens", "9", "--seed", "-1"], "--seed must be from 0 to 2**62 - 1, got -1"),
+        (["--tokens", "9", "--out", "nowhere/x.txt"], "no folder nowhere"),
         (["--tokens", "x"], "invalid int value"),
         ([], "the following arguments are required: --tokens"),
     ],

@@ -27,6 +27,9 @@ MEASURING = {
     "01_decoding": ["decoding-07", "decoding-19"],
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
     "03_roofline": [f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26, 29, 41)],
+    "04_speculative": [f"speculative-{n:02d}" for n in (9, 27, 30, 33, 36, 39, 42, 51, 76)],
+    "05_jacobi": ["jacobi-08", "jacobi-20"],
+    "06_lookahead": ["lookahead-09", "lookahead-25"],
 }
 
 # The article's claims, by the stem of the lesson that gives the verdict.

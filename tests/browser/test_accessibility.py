@@ -5,8 +5,45 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import pytest
-from lab import Lab, LabPage, offline_page, write_notebook
+from lab import EXPLORERS, Lab, LabPage, offline_page, write_notebook
 from playwright.sync_api import Browser, expect
+
+EXPLORERS |= {
+    "acceptance": """\
+from minillm.drafters import PromptLookup
+from minillm.heldout import bench_prompts
+from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
+from widgets.speculative_gain import Costs, Gain
+from widgets.speculative_hunt import Meters
+
+text = "The cat sat on the mat. The cat sat on"
+AcceptanceExplorer(model, tokenizer, {"prompt lookup": PromptLookup()}, [text], new=12)""",
+    "turns": """\
+from minillm.speculative import decode_speculative
+
+rounds = decode_speculative(model, [prompt], drafter=PromptLookup(), max_new_tokens=8)
+StepPlayer(turns_film(list(rounds)))""",
+    "gain": """\
+costs = {G: Costs(G, 2.0, 1e-3, 2e-3, 1e-4, 2e-3, (0.8,) * G, 0.8) for G in (1, 2, 4)}
+GainExplorer({"kernel": {G: Gain(found, found) for G, found in costs.items()}})""",
+    "hunt": """\
+exact, other = (load(name, dtype=torch.float64)[0] for name in ("stories", "stories-draft"))
+prompts = [encode(tokenizer, text) for text in bench_prompts()]
+BugHunt(Meters(exact, other, prompts))""",
+}
+EXPLORERS |= {
+    "jacobi": """\
+from widgets.jacobi import JacobiExplorer, JacobiGainExplorer
+from widgets.jacobi_gain import Passes
+from widgets.lookahead import LookaheadExplorer, MaskExplorer
+
+JacobiExplorer(model, tokenizer, ["Once upon a time"], new=6)""",
+    "passes": """\
+plain, block = Passes(8, (1,) * 8, 8e-3), Passes(8, (4,) * 6, 9e-3)
+JacobiGainExplorer(plain, {"random": {1: plain, 4: block}}, {1: 1.0, 4: 1.3})""",
+    "mask": "MaskExplorer(model, tokenizer, [text])",
+    "lookahead": "LookaheadExplorer(model, tokenizer, [text], new=12)",
+}
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 NAMES = (
@@ -17,6 +54,14 @@ NAMES = (
     "cost",
     "roofline",
     "free",
+    "acceptance",
+    "turns",
+    "gain",
+    "hunt",
+    "jacobi",
+    "passes",
+    "mask",
+    "lookahead",
     "predict",
     "reveal",
 )

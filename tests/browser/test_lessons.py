@@ -5,13 +5,17 @@ from lab import LabPage
 from playwright.sync_api import expect
 
 SLIDER = ".widget-slider .noUi-handle"  # an ipywidgets one: the kernel draws the answer
+FIGURE = ".js-plotly-plot"
 
 
-@pytest.mark.parametrize("lesson", ["02_kv_cache", "03_roofline"])
+@pytest.mark.parametrize(
+    "lesson", ["02_kv_cache", "03_roofline", "04_speculative", "05_jacobi", "06_lookahead"]
+)
 def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesson: str):
     lab_page.open(f"{lesson}.ipynb")
     lab_page.run_all()
-    explorer = lab_page.output_with(SLIDER)
+    charts = lab_page.outputs().filter(has=lab_page.page.locator(FIGURE))
+    explorer = charts.filter(has=lab_page.page.locator(SLIDER)).first
     slider = explorer.locator(SLIDER).first
     slider.scroll_into_view_if_needed()
     expect(slider).to_be_visible()

@@ -7,7 +7,7 @@ SVG with whole pixels for GitHub, print and nbval. `ChartExplorer` puts controls
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,17 @@ from widgets.common.stable import verbatim
 from widgets.common.svg import Pictured
 from widgets.common.theme import LIGHT, SERIES, STATES, css, template
 
-__all__ = ["Chart", "ChartExplorer", "Columns", "Curve", "Level", "figure", "picture"]
+__all__ = [
+    "Chart",
+    "ChartExplorer",
+    "Columns",
+    "Curve",
+    "Level",
+    "Readout",
+    "control_rows",
+    "figure",
+    "picture",
+]
 
 _HERE = Path(__file__).parent
 
@@ -196,11 +206,7 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
         self.view = go.FigureWidget(self._drawn)
         self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
         self.readout = Readout(text=self.summary())
-        rows = [_row(controls.values())]
-        if folded:
-            more = ipywidgets.ToggleButton(description="More settings")
-            rows += [more, _row(folded.values())]
-            ipywidgets.dlink((more, "value"), (rows[-1].layout, "display"), _shown)
+        rows = control_rows(controls.values(), (folded or {}).values())
         super().__init__([*rows, self.view, self.readout])
         self.add_class("minillm").add_class("chart")
 
@@ -243,11 +249,23 @@ def _changes(before: Any, after: Any) -> dict[str, Any]:
     return {key: value for key, value in new.items() if old.get(key) != value}
 
 
+def control_rows(
+    controls: Iterable[ipywidgets.Widget], folded: Iterable[ipywidgets.Widget] = ()
+) -> list[ipywidgets.Widget]:
+    """Controls in a row, and further ones behind a button that shows them."""
+    rows: list[ipywidgets.Widget] = [_row(controls)]
+    if behind := list(folded):
+        more = ipywidgets.ToggleButton(description="More settings")
+        rows += [more, _row(behind)]
+        ipywidgets.dlink((more, "value"), (rows[-1].layout, "display"), _shown)
+    return rows
+
+
 def _shown(on: bool) -> str:
     return "flex" if on else "none"
 
 
-def _row(controls: Any) -> ipywidgets.HBox:
+def _row(controls: Iterable[ipywidgets.Widget]) -> ipywidgets.HBox:
     return ipywidgets.HBox(list(controls), layout={"flex_flow": "row wrap"})
 
 

@@ -246,13 +246,18 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of text cells in columns of one width each, at most 64 x 64."""
+    """Rows of text cells in columns of one width each, at most 64 x 64.
+
+    Args:
+        most: characters shown of a cell's text; the tooltip has the rest.
+    """
 
     rows: tuple[tuple[Cell, ...], ...]
     row_labels: tuple[str, ...] = ()
     column_labels: tuple[str, ...] = ()
     title: str = ""
     half: bool = False
+    most: int = LONGEST
 
     def __post_init__(self) -> None:
         columns = {len(row) for row in self.rows}
@@ -268,10 +273,15 @@ class Grid:
         for row in self.rows:
             yield from row
 
+    @property
+    def widths(self) -> list[int]:
+        """Characters of each column, the same at every step."""
+        columns = zip(*self.rows, strict=True)
+        return [min(self.most, max(cell.width for cell in column)) for column in columns]
+
     def to_json(self) -> Json:
-        widths = [max(cell.width for cell in column) for column in zip(*self.rows, strict=True)]
         rows = [
-            [{**cell.to_json(), "width": w} for cell, w in zip(row, widths, strict=True)]
+            [{**cell.to_json(), "width": w} for cell, w in zip(row, self.widths, strict=True)]
             for row in self.rows
         ]
         return {
@@ -327,6 +337,8 @@ class Heat:
         marks: (step, area or None): the outlined area from that step on.
         row_links, column_links: a link for each row or column, as in `Cell.link`.
         sweep: rows fill from top to bottom when stepping, in the order of computation.
+        sentences: what there is to say about cells.
+        tips: for each cell, row by row, which of the sentences is said of it.
     """
 
     rows: int
@@ -345,6 +357,8 @@ class Heat:
     title: str = ""
     sweep: bool = False
     half: bool = False
+    sentences: tuple[str, ...] = ()
+    tips: bytes = b""
 
     def __post_init__(self) -> None:
         size = f"{self.rows} x {self.columns}"
@@ -367,8 +381,11 @@ class Heat:
             ("row_links", self.row_links, self.rows),
             ("column_labels", self.column_labels, self.columns),
             ("column_links", self.column_links, self.columns),
+            ("tips", self.tips, self.rows * self.columns),
         ):
             _require(len(found) in (0, count), f"{name}: {len(found)} for {count}")
+        told = all(tip < len(self.sentences) for tip in self.tips)
+        _require(told, f"tips name one of {len(self.sentences)} sentences each")
 
     @property
     def scale(self) -> str:
@@ -417,6 +434,8 @@ class Heat:
                 title=self.title,
                 sweep=self.sweep,
                 half=self.half,
+                sentences=self.sentences,
+                tips=base64.b64encode(self.tips).decode(),
             ),
         }
 

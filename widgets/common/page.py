@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 from widgets.common.film import LONGEST, width
 from widgets.common.theme import DARK, LIGHT, STATES, Surface
 
-__all__ = ["PAD", "WIDTH", "Page", "shortened", "visible"]
+__all__ = ["PAD", "WIDTH", "Page", "bare", "shortened", "visible"]
 
 WIDTH, PAD = 960, 20  # the card and its padding
 SANS = "system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -26,6 +26,15 @@ def visible(text: str) -> str:
         c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Cn") or c == "\u200d" else "·"
         for c in shown
     )
+
+
+def bare(text: str) -> str:
+    """A token without the space that most words begin with, where room is short.
+
+    >>> bare(" cat"), bare(" ")
+    ('cat', ' ')
+    """
+    return text.strip(" ") or text
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

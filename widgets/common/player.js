@@ -38,13 +38,18 @@ export function pieces(text) {
   return text.split(/([\n\t])/).filter(Boolean).map((part) => [kinds[part] ?? "text", part]);
 }
 
+/** The bytes of a base64 text. */
+function bytesOf(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
 /** The bytes of a heat map at any step, and the step that wrote each. */
 export class Field {
   constructor({ rows, columns, patches, states = [] }, events) {
     this.columns = columns;
     this.patches = patches.map(([step, row, column, height, width, values]) => [
-      step, row, column, width, typeof values === "number" ? new Uint8Array(height * width).fill(values)
-        : Uint8Array.from(atob(values), (c) => c.charCodeAt(0))]);
+      step, row, column, width,
+      typeof values === "number" ? new Uint8Array(height * width).fill(values) : bytesOf(values)]);
     this.rests = states.map((state) => !events.includes(state));
     this.bytes = new Uint8Array(rows * columns).fill(BLANK);
     this.written = new Int32Array(rows * columns).fill(-1);
@@ -271,9 +276,10 @@ function gridPanel(panel, player) {
 }
 
 function heatPanel(panel, player) {
-  const { rows, columns, states, scale, sweep } = panel;
+  const { rows, columns, states, scale, sweep, sentences } = panel;
   const { film } = player;
   const field = new Field(panel, film.events);
+  const tips = sentences && bytesOf(panel.tips);
   const canvas = make("canvas", "", { width: columns, height: rows });
   const pen = canvas.getContext("2d");
   const image = pen.createImageData(columns, rows);
@@ -359,7 +365,7 @@ function heatPanel(panel, player) {
       value = states ? film.labels[states[byte]] : `≈ ${+number.toPrecision(2)}`;
       if (field.written[i] >= 0) value += `, ${player.said("written", field.written[i])}`;
     }
-    return [title.map((text) => spoken(text, film.words)).join(" · "), value];
+    return [title.map((text) => spoken(text, film.words)).join(" · "), value, tips && sentences[tips[i]]];
   };
 
   const box = (area) => {
@@ -389,7 +395,7 @@ function heatPanel(panel, player) {
     if (!move) return;
     if (here) point(here[0] + move[0], here[1] + move[1]);
     else point(0, 0);
-    player.live.textContent = tip(here).join(". ");
+    player.live.textContent = tip(here).filter(Boolean).join(". ");
     ours(event);
   };
 

@@ -23,6 +23,7 @@ CELL, GAP, CHAR = 26, 4, 8  # a cell's height, the gap between cells, a monospac
 DENSE = 96  # as in player.js: a longer lane shows small squares
 SAMPLES = 64  # a heat map is drawn with at most this many rows and columns
 SHADES = 16  # colours of a scale
+_LEAST = 3  # characters that are still worth showing
 
 
 def picture(film: Film, step: int, dark: bool = False) -> str:
@@ -156,13 +157,14 @@ def _grid(page: Page, panel: Grid, step: int) -> None:
     _panel_title(page, panel.title)
     count = len(panel.rows[0]) if panel.rows else 0
     left = PAD + (60 if panel.row_labels else 0)
-    wanted = [max(_room(row[c]) for row in panel.rows) for c in range(count)]
+    wanted = [30 + CHAR * max(1, width) for width in panel.widths]
     room = WIDTH - PAD - left - GAP * (count - 1)
-    squeezed = sum(wanted) > room  # then cells keep their state and glyph, without the text
+    squeezed = sum(wanted) > room  # then texts are cut, or left out: state and glyph stay
     widths = [max(6, room // count)] * count if squeezed else wanted
+    most = (widths[0] - 24) // CHAR if squeezed else panel.most
     height = max(6, min(CELL, widths[0])) if squeezed else CELL
     starts = [left + sum(widths[:c]) + GAP * c for c in range(count)]
-    if panel.column_labels and not squeezed:
+    if panel.column_labels and most >= _LEAST:
         for x, w, label in zip(starts, widths, panel.column_labels, strict=True):
             page.text(x + w // 2, page.y + 12, label, 12, anchor="middle", muted=True)
         page.y += 18
@@ -177,9 +179,8 @@ def _grid(page: Page, panel: Grid, step: int) -> None:
             if squeezed and w < 14:
                 page.rect(x, page.y, w, height, STATES[now.state].tone(page.dark).fill, 1)
             else:
-                page.cell(
-                    x, page.y, w, height, now.state, "" if squeezed else shortened(now.text or "")
-                )
+                text = shortened(now.text or "", most) if most >= _LEAST else ""
+                page.cell(x, page.y, w, height, now.state, text)
             if now.ghost:
                 muted = SERIES["baseline"].colour(page.dark)
                 page.rect(

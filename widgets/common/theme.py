@@ -102,6 +102,7 @@ DARK = Surface("#0e1116", "#181d24", "#30373f", "#e8ebef", "#9ba5b0", "#5cb3f2",
 
 _STRONG_BLUE = (Tone("#0072b2", "#0072b2", "#ffffff"), Tone("#5cb3f2", "#5cb3f2", "#06141f"))
 _PALE_BLUE = (Tone("#cbe5f7", "#9ccbeb", "#08395a"), Tone("#143c57", "#1f587f", "#b7ddf8"))
+_MID_BLUE = (Tone("#9ccbeb", "#5aa5d6", "#08395a"), Tone("#1f587f", "#3f86b5", "#e3f3ff"))
 _GREEN = (Tone("#d5f0e6", "#009e73", "#0b4a38"), Tone("#0f3a2d", "#35c193", "#c9f2e2"))
 _VERMILION = (Tone("#fbe0d2", "#d55e00", "#7a2e00"), Tone("#4a2010", "#f0864a", "#ffd9c4"))
 _AMBER = (Tone("#fcefcb", "#b87f00", "#5c3f00"), Tone("#40300a", "#e0ad35", "#fae6b4"))
@@ -127,7 +128,9 @@ STATES: dict[str, TokenState] = {
         TokenState("early", "M1.2 4q1.9-2 3.8 0t3.8 0M1.2 7q1.9-2 3.8 0t3.8 0", *_AMBER),
         TokenState("settling", "M5 .8v5.4M2.6 4 5 6.4 7.4 4M1.8 9.1h6.4", *_GREEN, event=True),
         TokenState("settled", "M1.8 3.6h6.4M1.8 6.4h6.4", *_SOLID_GREY),
-        TokenState("visible", "M.8 5Q5 .6 9.2 5 5 9.4.8 5ZM5 4.6v.8", *_PALE_BLUE),
+        TokenState("kept", "M5 1.2a3.8 3.8 0 1 0 .01 0ZM5 2.9v2.3l1.7 1", *_PALE_BLUE),
+        TokenState("looking", "M1.3 5h6.6M5.2 2.3 7.9 5 5.2 7.7", *_STRONG_BLUE),
+        TokenState("visible", "M.8 5Q5 .6 9.2 5 5 9.4.8 5ZM5 4.6v.8", *_MID_BLUE),
         TokenState("wasted", "M5 1.2a3.8 3.8 0 1 0 .01 0ZM2.4 7.6 7.6 2.4", *_GREY, dashed=True),
         TokenState("masked", "M2.2 7.8 7.8 2.2", *_GREY),
     )
@@ -138,10 +141,11 @@ SERIES: dict[str, Series] = {
     for series in (
         Series("trick", "#0072b2", "#5cb3f2"),
         Series("baseline", "#b3bbc4", "#5a646f"),
-        Series("draft", "#b3bbc4", "#5a646f"),
+        Series("draft", "#8cc4ea", "#2a6591"),
         Series("verify", "#0072b2", "#5cb3f2"),
+        Series("rest", "#d55e00", "#f0864a"),
         Series("target", "#0072b2", "#5cb3f2"),
-        Series("proposal", "#b3bbc4", "#5a646f"),
+        Series("proposal", "#8cc4ea", "#2a6591"),
         Series("overlap", "#009e73", "#35c193"),
         Series("residual", "#d99a00", "#e0ad35"),
     )

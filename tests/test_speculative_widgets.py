@@ -1,0 +1,902 @@
+"""The films and charts of speculation tell what the rounds did; the hunt, what the meters see."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+import oracles
+import pytest
+import torch
+
+import minillm
+from minillm import Sampler, Transformer, decode_cached, generators, load
+from minillm.bug_gallery import GALLERY
+from minillm.decoding import Step
+from minillm.drafters import DraftModel, PromptLookup
+from minillm.exactness import toy_draft, toy_target
+from minillm.sampling import pick
+from minillm.speculative import Round, Verified, decode_speculative
+from minillm.speedup import break_even, speedup
+from minillm.verification import residual
+from widgets import speculative_hunt
+from widgets.common.exercises import judge
+from widgets.common.film import Bars, Film, Lane, Lanes
+from widgets.common.player import StepPlayer
+from widgets.common.svg import picture, summary
+from widgets.speculative import (
+    AcceptanceExplorer,
+    BatchExplorer,
+    BugHunt,
+    GainExplorer,
+    SplitExplorer,
+    rounds_film,
+    turns_film,
+)
+from widgets.speculative_exercises import ACCEPTANCE, C, V
+from widgets.speculative_gain import Costs, Gain, measure_batches, measure_gain
+from widgets.speculative_hunt import Meters
+
+ODD = ["\n", "<b>&amp;</b>", "🎈", "שלום", " \t", "", "\x00"]
+PROMPT = [1, 2, 3]
+
+
+def pair(noise: float = 0.05) -> tuple[Transformer, Transformer]:
+    """A tiny target, and a draft that is right now and then."""
+    target, draft = (oracles.tiny(minillm, seed=2) for _ in range(2))
+    random = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for weight in draft.parameters():
+            weight.add_(noise * torch.randn(weight.shape, generator=random, dtype=weight.dtype))
+    return target, draft
+
+
+def word(token: int) -> str:
+    return f"t{token}"
+
+
+class Run:
+    """Both decoders on one prompt, and the film of them."""
+
+    def __init__(
+        self,
+        gamma: int = 3,
+        temperature: float = 0.0,
+        new: int = 16,
+        stop: Sequence[int] = (),
+        drafter: Any = None,
+        name: Callable[[int], str] = word,
+    ):
+        target, draft = pair()
+        options: dict[str, Any] = {
+            "max_new_tokens": new,
+            "sampler": Sampler(temperature),
+            "stop": stop,
+        }
+        self.rounds: list[Round] = list(
+            decode_speculative(
+                target,
+                [PROMPT],
+                drafter=drafter or DraftModel(draft),
+                gamma=gamma,
+                generators=generators(1, 1),
+                **options,
+            )
+        )
+        self.rows = [step.rows[0] for step in self.rounds]
+        self.plain = list(decode_cached(target, [PROMPT], generators=generators(1, 1), **options))[
+            : sum(len(row.tokens) for row in self.rows)
+        ]
+        self.film = rounds_film(self.plain, self.rounds, name)
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return lanes(self.film, 0)
+
+    @property
+    def starts(self) -> list[int]:
+        """The step in which each round's guesses are written."""
+        return [lane.start for lane in self.lanes]
+
+    def ends(self) -> list[int]:
+        """Its last step."""
+        return [start - 1 for start in [*self.starts[1:], self.film.steps]]
+
+
+def lanes(film: Film, panel: int) -> tuple[Lane, ...]:
+    found = film.panels[panel]
+    assert isinstance(found, Lanes)
+    return found.lanes
+
+
+def number(film: Film, label: str) -> list[str]:
+    """The values of the number whose label starts so, one per step."""
+    found = next(n for n in film.numbers if n.label.startswith(label))
+    return [found.at(step) for step in range(film.steps)]
+
+
+def shown(lane: Lane, step: int) -> list[tuple[str, str]]:
+    """State and text of the cells that are there."""
+    return [(now.state, now.text or "") for cell in lane.cells if (now := cell.at(step))]
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampled": {"temperature": 1.0, "new": 24},
+    "one guess": {"gamma": 1, "temperature": 1.0},
+    "more guesses than room": {"gamma": 8, "new": 5},
+    "one token": {"new": 1},
+    "prompt lookup": {"drafter": PromptLookup(), "new": 12},
+}
+
+
+@pytest.fixture(scope="module", params=RUNS.values(), ids=RUNS)
+def run(request: pytest.FixtureRequest) -> Run:
+    return Run(**request.param)
+
+
+# What becomes of each guess
+
+
+def fate(row: Verified, i: int) -> str:
+    if i < row.accepted:
+        return "accepted"
+    return "rejected" if i == row.accepted else "unchecked"
+
+
+def test_a_round_is_a_row_with_the_fate_of_each_guess(run: Run) -> None:
+    assert [lane.label for lane in run.lanes] == [f"round {r + 1}" for r in range(len(run.rows))]
+    for lane, row, end in zip(run.lanes, run.rows, run.ends(), strict=True):
+        *guesses, added = shown(lane, end)
+        assert guesses == [(fate(row, i), word(token)) for i, token in enumerate(row.guesses)]
+        resampled = row.accepted < len(row.guesses)
+        assert added == ("resampled" if resampled else "bonus", word(row.tokens[-1]))
+        assert shown(lane, run.film.steps - 1) == [*guesses, added]  # it stays so
+
+
+def test_the_rows_read_as_the_text(run: Run) -> None:
+    end = run.film.steps - 1
+    kept = [
+        text
+        for lane in run.lanes
+        for state, text in shown(lane, end)
+        if state in ("accepted", "resampled", "bonus")
+    ]
+    assert kept == [word(token) for row in run.rows for token in row.tokens]
+
+
+def test_a_step_judges_one_guess_or_adds_one_token(run: Run) -> None:
+    assert run.film.steps == sum(1 + row.judged + 1 for row in run.rows)
+    for lane, row, start in zip(run.lanes, run.rows, run.starts, strict=True):
+        written = [("guess", word(token)) for token in row.guesses]
+        assert shown(lane, start) == [*written, ("free", "")]
+        for i in range(row.judged):
+            states = [state for state, _ in shown(lane, start + 1 + i)]
+            assert states[: i + 1] == [fate(row, k) for k in range(i + 1)]
+            behind = "guess" if i < row.accepted else "unchecked"
+            assert set(states[i + 1 : -1]) <= {behind}
+            assert states[-1] == "free"
+
+
+def test_a_replaced_guess_is_where_its_replacement_comes_from(run: Run) -> None:
+    for lane, row in zip(run.lanes, run.rows, strict=True):
+        *guesses, added = lane.cells
+        origin = added.history[-1].origin
+        rejected = row.accepted < len(row.guesses)
+        assert origin == (guesses[row.accepted].link if rejected else None)
+        assert added.arrow == bool(guesses)
+    links = [cell.link for lane in run.lanes for cell in lane.cells[:-1]]
+    assert len(set(links)) == len(links)
+
+
+def test_tips_tell_p_q_and_the_number(run: Run) -> None:
+    for lane, row in zip(run.lanes, run.rows, strict=True):
+        for i, cell in enumerate(lane.cells[:-1]):
+            if i >= row.judged:
+                assert "behind a rejection" in cell.tip
+                continue
+            token = row.guesses[i]
+            p, q, u = float(row.p[i, token]), float(row.q[i, token]), float(row.u[i])
+            assert cell.tip == f"p = {p:.2g}, q = {q:.2g}, drawn {u:.2g}"
+
+
+def test_notes_count_the_kept(run: Run) -> None:
+    for lane, row, start, end in zip(run.lanes, run.rows, run.starts, run.ends(), strict=True):
+        if not row.guesses:
+            assert set(lane.notes) == {"no guess"}
+            continue
+        assert lane.notes[start] == f"{len(row.guesses)} guesses"
+        assert lane.notes[end] == f"{row.accepted} of {len(row.guesses)} accepted"
+
+
+def bars(run: Run) -> list[Any]:
+    panel = run.film.panels[1]
+    assert isinstance(panel, Bars)
+    assert panel.series == ("target", "proposal", "overlap", "residual")
+    assert [entry.step for entry in panel.history] == list(range(run.film.steps))
+    return list(panel.history)
+
+
+def test_bars_are_p_q_their_overlap_and_the_residual(run: Run) -> None:
+    history = bars(run)
+    for row, start, end in zip(run.rows, run.starts, run.ends(), strict=True):
+        assert history[start].labels == ()  # the target has not read them yet
+        for step in range(start + 1, end + 1):
+            entry, place = history[step], min(step - start - 1, row.accepted)
+            token = row.tokens[-1] if step == end else row.guesses[place]
+            assert entry.labels[entry.chosen] == word(token)
+            assert entry.labels[-1] == "others"
+            p = row.p[place]
+            judged = place < len(row.guesses)
+            q = row.q[place] if judged else torch.zeros_like(p)
+            more = residual(p, q) if judged else torch.zeros_like(p)
+            wanted = [float(x[token]) for x in (p, q, torch.minimum(p, q), more)]
+            assert entry.values[entry.chosen] == pytest.approx(wanted, abs=1e-4)
+            sums = [sum(group[k] for group in entry.values) for k in range(4)]
+            whole = [float(x.sum()) for x in (p, q, torch.minimum(p, q), more)]
+            assert sums == pytest.approx(whole, abs=1e-3)
+            total = f"add up to {float(torch.minimum(p, q).sum()):.2f}"
+            assert (total in entry.title) == judged
+
+
+def test_both_lanes_of_time_are_what_was_measured(run: Run) -> None:
+    plain, guessed = lanes(run.film, 2)
+    assert [bar.end for bar in plain.bars] == pytest.approx(
+        [1e3 * s for s in accumulate(step.seconds for step in run.plain)]
+    )
+    assert {bar.series for bar in plain.bars} == {"baseline"}
+    assert plain.baseline
+    for r, step in enumerate(run.rounds):
+        draft, verify, rest = guessed.bars[3 * r : 3 * r + 3]
+        assert [bar.series for bar in (draft, verify, rest)] == ["draft", "verify", "rest"]
+        assert draft.end - draft.start == pytest.approx(1e3 * step.draft_seconds)
+        assert verify.end - verify.start == pytest.approx(1e3 * step.verify_seconds)
+        assert rest.end - draft.start == pytest.approx(1e3 * step.seconds)
+        assert (draft.step, rest.step) == (run.starts[r], run.ends()[r])
+    assert all(a.end == b.start for a, b in pairwise(guessed.bars))
+
+
+def test_plain_time_is_shown_for_as_many_tokens(run: Run) -> None:
+    for step in range(run.film.steps):
+        cells = [state for lane in run.lanes for state, _ in shown(lane, step)]
+        written = sum(state in ("accepted", "resampled", "bonus") for state in cells)
+        assert sum(bar.step <= step for bar in lanes(run.film, 2)[0].bars) == written
+
+
+def test_numbers_are_those_of_the_rounds(run: Run) -> None:
+    last = run.film.steps - 1
+    accepted, judged = (sum(map(of, run.rows)) for of in (lambda r: r.accepted, lambda r: r.judged))
+    assert number(run.film, "kept")[last] == f"{accepted} of {judged}"
+    most = max(len(row.guesses) for row in run.rows)
+    places = [
+        f"{sum(row.accepted > i for row in run.rows)}/{n}"
+        for i in range(most)
+        if (n := sum(row.judged > i for row in run.rows))
+    ]
+    assert number(run.film, "kept at guess 1")[last] == ("  ".join(places) or "–")
+    tokens = sum(len(row.tokens) for row in run.rows)
+    assert number(run.film, "tokens a pass")[last] == f"{tokens / len(run.rows):.2f}"
+    slow, fast = (sum(step.seconds for step in steps) for steps in (run.plain, run.rounds))
+    assert number(run.film, "faster so far")[last] == f"{slow / fast:.2f}×"
+    tags = {n.label.split(",")[0]: n.tag for n in run.film.numbers}
+    assert tags.pop("faster so far") == "measured"
+    assert set(tags.values()) == {"computed"}
+
+
+def test_numbers_of_a_round_wait_for_its_end(run: Run) -> None:
+    speed = number(run.film, "faster so far")
+    assert speed[0] == "–"
+    for start, end in zip(run.starts[1:], run.ends(), strict=False):
+        assert speed[start] == speed[end]
+
+
+def test_captions_tell_the_step(run: Run) -> None:
+    for row, start, end in zip(run.rows, run.starts, run.ends(), strict=True):
+        assert run.film.captions[start].startswith(f"Round {run.starts.index(start) + 1}: ")
+        for i in range(row.judged):
+            token = row.guesses[i]
+            told = run.film.captions[start + 1 + i]
+            p, q = float(row.p[i, token]), float(row.q[i, token])
+            assert told.startswith(f"“{word(token)}”: ")
+            if i == row.accepted:
+                assert "rejected." in told
+                left = len(row.guesses) - i - 1
+                assert ("never checked" in told) == bool(left)
+            elif p >= q:
+                assert "in any case" in told or "too: accepted." in told
+            else:
+                assert f"= {p / q:.2g}. The number drawn is" in told
+                assert told.endswith("below it: accepted.")
+        added = run.film.captions[end]
+        assert ("replaces" in added) == (row.accepted < len(row.guesses))
+        assert f"“{word(row.tokens[-1])}”" in added
+    assert "and the prompt with" in run.film.captions[0]
+
+
+def test_every_step_has_a_picture_without_what_was_measured(run: Run) -> None:
+    for step in range(run.film.steps):
+        root = ET.fromstring(picture(run.film, step))
+        assert root.get("aria-label") == summary(run.film, step)
+        assert "ms" not in summary(run.film, step)
+    assert len(str(StepPlayer(run.film).get_state()["film"])) < 100_000
+
+
+def test_kept_guesses_behind_a_stop_token_are_thrown_away() -> None:
+    """With the draft as good as the target, every place of a round can be where the text ends."""
+    target, _ = pair()
+    whole = [row.tokens for row in Run(gamma=4, new=15, drafter=DraftModel(target)).rows]
+    text = [token for tokens in whole for token in tokens]
+    ends = set()
+    for stop in dict.fromkeys(text):
+        run = Run(gamma=4, new=15, stop=[stop], drafter=DraftModel(target))
+        last, row = run.lanes[-1], run.rows[-1]
+        taken = len(row.tokens)
+        states = [state for state, _ in shown(last, run.film.steps - 1)]
+        if taken <= row.accepted:  # no token of the target's behind them
+            wasted = len(row.guesses) - taken
+            assert states == ["accepted"] * taken + ["wasted"] * wasted
+            assert run.film.steps == run.starts[-1] + 1 + taken
+            assert all(cell.tip == "behind the end of the text" for cell in last.cells[taken:])
+        else:
+            assert states[-1] == "bonus"
+        ends.add(taken)
+    assert len(ends) > 2
+
+
+def test_odd_texts_stay_text() -> None:
+    run = Run(name=lambda token: ODD[token % len(ODD)])
+    for step in range(run.film.steps):
+        ET.fromstring(picture(run.film, step))
+        assert "\n" not in summary(run.film, step)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda run: (run.plain[:-1], run.rounds),
+        lambda run: (run.plain, run.rounds[:-1]),
+        lambda run: ([], []),
+        lambda run: (run.plain, []),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(wrong: Callable[[Run], Any]) -> None:
+    run = Run()
+    plain, rounds = wrong(run)
+    with pytest.raises(ValueError, match=f"{len(plain)} plain steps and {len(rounds)} rounds"):
+        rounds_film(plain, rounds, word)
+
+
+def test_a_batch_is_no_run_of_one_row() -> None:
+    target, draft = pair()
+    rounds = list(
+        decode_speculative(target, [[1], [2]], drafter=DraftModel(draft), max_new_tokens=3)
+    )
+    with pytest.raises(ValueError, match="not one row"):
+        rounds_film(list(decode_cached(target, [[1]], max_new_tokens=6)), rounds, word)
+
+
+# The two models take turns
+
+
+def test_the_two_models_never_work_at_once() -> None:
+    run = Run()
+    film = turns_film(run.rounds)
+    draft, target = (lane.bars for lane in lanes(film, 0))
+    assert len(draft) == len(target) == film.steps == len(run.rounds)
+    for r, (guessing, checking) in enumerate(zip(draft, target, strict=True)):
+        assert guessing.end == checking.start
+        assert r == 0 or target[r - 1].end <= guessing.start
+        assert f"Round {r + 1}: " in film.captions[r]
+        guesses = len(run.rows[r].guesses)
+        told = f"{guesses} passes" if guesses > 1 else "one pass" if guesses else "no pass"
+        assert told in film.captions[r]
+    busy = sum(step.draft_seconds for step in run.rounds)
+    share = busy / sum(step.seconds for step in run.rounds)
+    assert number(film, "of the time the draft")[-1] == f"{share:.0%}"
+    ET.fromstring(picture(film, film.steps - 1))
+
+
+def test_no_round_no_film() -> None:
+    with pytest.raises(ValueError, match="no round"):
+        turns_film([])
+
+
+# The acceptance explorer
+
+
+@pytest.fixture(scope="module")
+def explorer(draft: Transformer) -> AcceptanceExplorer:
+    drafters = {"itself": DraftModel(draft), "lookup": PromptLookup()}
+    _, tokenizer = load("stories-draft")
+    return AcceptanceExplorer(draft, tokenizer, drafters, ["One day", "Tim and Tim"], new=6)
+
+
+def test_a_run_in_which_all_was_kept_is_shown_at_its_end(explorer: AcceptanceExplorer) -> None:
+    film = explorer.player.film
+    assert explorer.player.step == film.steps - 1
+    assert explorer.readout.text == explorer.summary()
+    assert explorer.summary().startswith("itself, gamma 4, temperature 1: 6 tokens in 2 passes")
+    assert "5 of 5 guesses accepted" not in explorer.summary()  # the last round has less room
+    assert "\n" not in explorer.summary()
+
+
+def test_three_controls_are_seen_at_once_and_each_has_a_name(explorer: AcceptanceExplorer) -> None:
+    assert len(explorer.children[0].children) == 3
+    assert all(control.description for control in explorer.controls.values())
+    more, folded = explorer.children[1:3]
+    assert folded.layout.display == "none"
+    more.value = True
+    assert folded.layout.display == "flex"
+    assert len(folded.children) == 3
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("prompt", "Tim and Tim"),
+        ("gamma", 1),
+        ("temperature", 0.0),
+        ("text", "The cat sat. The cat"),
+        ("seed", 3),
+    ],
+)
+def test_a_control_runs_both_decoders_anew(
+    explorer: AcceptanceExplorer, control: str, value: Any
+) -> None:
+    before, old = explorer.player.film, explorer[control]
+    explorer.controls[control].value = value
+    assert explorer.player.film != before
+    assert explorer.readout.text == explorer.summary()
+    explorer.controls[control].value = old
+
+
+def test_another_drafter_guesses(explorer: AcceptanceExplorer) -> None:
+    explorer.controls["text"].value = "Tim and Sam. Tim and Sam. Tim"
+    explorer.controls["drafter"].label = "lookup"
+    assert explorer.summary().startswith("lookup, gamma 4")
+    replaced = set()
+    for seed in range(4):
+        explorer.controls["seed"].value = seed
+        film = explorer.player.film
+        rejected = any("rejected" in caption for caption in film.captions)
+        told = film.captions[explorer.player.step]
+        assert ("replaces the rejected guess" in told) == rejected  # what is shown first
+        assert rejected or explorer.player.step == film.steps - 1
+        replaced.add(rejected)
+    assert True in replaced
+    for name, value in {"text": "", "seed": 0}.items():
+        explorer.controls[name].value = value
+    explorer.controls["drafter"].label = "itself"
+
+
+def test_a_text_longer_than_the_context_is_cut(explorer: AcceptanceExplorer) -> None:
+    explorer.controls["text"].value = "one two three " * 400
+    assert "6 tokens in" in explorer.summary()
+    explorer.controls["text"].value = ""
+
+
+def test_the_explorer_is_stored_as_picture_and_line(explorer: AcceptanceExplorer) -> None:
+    bundle = explorer._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == explorer.summary()
+    assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
+
+
+# What guessing gains
+
+
+def made(guesses: int, accepted: int, seconds: tuple[float, float, float], rows: int = 1) -> Round:
+    """A round of so many guesses, with its times of draft, verify and rest."""
+    logits = torch.zeros(accepted + 1, 2)
+    row = Verified(
+        tokens=(0,) * (accepted + 1),
+        logits=logits,
+        ended=False,
+        guesses=(0,) * guesses,
+        q=torch.ones(guesses, 2) / 2,
+        scores=torch.zeros(guesses + 1, 2),
+        u=torch.zeros(guesses + 1),
+        accepted=accepted,
+        sampler=Sampler(),
+    )
+    return Round((row,) * rows, (0,) * rows, 1, 1, sum(seconds), *seconds[:2])
+
+
+def plain(*seconds: float) -> list[Step]:
+    return [Step((), (), 1, 1, s) for s in seconds]
+
+
+def costs(G: int = 2) -> Costs:
+    rounds = [
+        made(G, 2, (0.2, 1.0, 0.1)),
+        made(G, 0, (0.4, 1.2, 0.1)),
+        made(G, 1, (0.4, 1.4, 0.3)),
+        made(G - 1, 1, (9.0, 9.0, 9.0)),  # less room: left out
+    ]
+    return Costs.of(rounds, plain(1.0, 3.0, 0.5), G)
+
+
+def test_costs_are_medians_of_full_rounds() -> None:
+    found = costs()
+    assert (found.tokens, found.draft, found.verify) == (2.0, 0.4, 1.2)
+    assert (found.rest, found.plain) == (pytest.approx(0.1), 1.0)
+    assert found.acceptance == pytest.approx((2 / 3, 1 / 2))
+    assert found.share == pytest.approx(3 / 5)
+    assert (found.c, found.verification) == (pytest.approx(0.2), pytest.approx(1.3))
+    assert found.measured == pytest.approx(2.0 / 1.7)
+
+
+def test_places_that_were_never_reached_count_as_never_kept() -> None:
+    found = Costs.of([made(3, 0, (1, 1, 0))], plain(1.0), 3)
+    assert found.acceptance == (0, 0, 0)
+
+
+def test_costs_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of 3 guesses"):
+        Costs.of([made(2, 1, (1, 1, 0))], plain(1.0), 3)
+    with pytest.raises(ValueError, match="none of 2 guesses"):
+        Costs.of([made(2, 1, (1, 1, 0))], [], 2)
+
+
+def test_a_prediction_takes_its_costs_from_other_prompts() -> None:
+    fitted, tried = costs(), replace(costs(), tokens=1.0)
+    gain = Gain(fitted, tried)
+    assert gain.tried.measured == pytest.approx(1 / 1.7)
+    assert gain.predicted() == pytest.approx(speedup([2 / 3, 1 / 2], 0.2, 1.3))
+    assert gain.predicted(0) == pytest.approx(speedup([2 / 3, 1 / 2], 0, 1.3))
+    assert gain.formula() == pytest.approx(speedup([0.6, 0.6], 0.2, 1.0))
+
+
+def test_gains_are_measured_for_each_number_of_guesses() -> None:
+    target, draft = pair()
+    prompts = [[1, 2], [3], [4, 5, 6]]
+    gains = measure_gain(target, DraftModel(draft), prompts, [1, 3], max_new_tokens=12)
+    assert list(gains) == [1, 3]
+    for G, gain in gains.items():
+        for half in (gain.fitted, gain.tried):
+            assert half.G == G == len(half.acceptance)
+            assert 1 <= half.tokens <= G + 1
+            assert min(half.draft, half.verify, half.plain, half.rest) > 0
+    with pytest.raises(ValueError, match="1 prompts and 1 gammas"):
+        measure_gain(target, DraftModel(draft), [[1]], [1])
+    with pytest.raises(ValueError, match="2 prompts and 0 gammas"):
+        measure_gain(target, DraftModel(draft), [[1], [2]], [])
+
+
+def gains() -> dict[str, dict[int, Gain]]:
+    good = {G: Gain(costs(G), replace(costs(G), plain=2.0)) for G in (2, 3)}
+    bad = {G: Gain(costs(G), replace(costs(G), plain=0.5)) for G in (2, 3)}
+    return {"packed": good, "<stock>": bad}
+
+
+def test_the_gain_is_measured_predicted_and_by_the_formula() -> None:
+    explorer = GainExplorer(gains())
+    measured, predicted, formula, even, mark = explorer.view.data
+    run, before = gains()["packed"], measured.y
+    assert measured.x == predicted.x == formula.x == (2, 3)
+    assert measured.y == pytest.approx([run[G].tried.measured for G in (2, 3)])
+    assert predicted.y == pytest.approx([run[G].predicted() for G in (2, 3)])
+    assert formula.y == pytest.approx([run[G].formula() for G in (2, 3)])
+    assert (even.text[0], set(even.y)) == ("break-even", {1.0})
+    assert mark.y[0] == measured.y[mark.x[0] - 2]
+    explorer.controls["run"].label = "<stock>"
+    assert explorer.view.data[0].y == pytest.approx([x / 4 for x in before])
+    assert explorer.readout.text == explorer.summary()
+
+
+def test_a_dearer_draft_changes_what_is_predicted_only() -> None:
+    explorer, before = GainExplorer(gains()), GainExplorer(gains())
+    explorer.controls["cost"].value = 4.0
+    run = gains()["packed"]
+    assert explorer.view.data[0].y == before.view.data[0].y
+    assert explorer.view.data[1].y == pytest.approx([run[G].predicted(4) for G in (2, 3)])
+    assert explorer.view.data[2].y == pytest.approx([run[G].formula(4) for G in (2, 3)])
+    assert "with a draft of 4 times the cost" in explorer.summary()
+
+
+def test_the_readout_names_the_break_even_acceptance() -> None:
+    explorer = GainExplorer(gains())
+    explorer.controls["gamma"].value = 2
+    fit = gains()["packed"][2].fitted
+    even = break_even(2, fit.c, fit.verification)
+    assert even is not None
+    assert f"an acceptance of {even:.2f} would break even" in explorer.summary()
+    explorer.controls["cost"].value = 4.0
+    dear = break_even(2, 4 * fit.c, fit.verification)
+    assert dear is not None
+    hopeless = {2: replace(gains()["packed"][2], fitted=replace(fit, verify=9.0))}
+    assert "no acceptance would break even" in GainExplorer({"run": hopeless}).summary()
+
+
+def test_a_round_is_split_beside_its_tokens_one_by_one() -> None:
+    explorer = SplitExplorer(gains())
+    packed, stock = explorer.view.data
+    assert (packed.name, stock.name) == ("packed", "<stock>")
+    assert explorer["gamma"] == 3  # nearest to 4
+    found = gains()["packed"][3].tried
+    assert packed.y == pytest.approx(
+        [
+            1e3 * x
+            for x in (
+                found.draft,
+                found.verify,
+                found.rest,
+                found.draft + found.verify + found.rest,
+                found.tokens * found.plain,
+            )
+        ]
+    )
+    assert "packed: draft 400.0, verify 1200.0, rest 100.0" in explorer.summary()
+    assert "it gains; <stock>: " in explorer.summary()
+    assert explorer.summary().endswith("it loses. Measured.")
+
+
+@pytest.mark.parametrize("explorer", [GainExplorer, SplitExplorer])
+def test_runs_share_their_numbers_of_guesses(explorer: type) -> None:
+    uneven = gains()
+    del uneven["packed"][3]
+    for wrong in (uneven, {}, {"none": {}}):
+        with pytest.raises(ValueError, match="share their numbers of guesses"):
+            explorer(wrong)
+
+
+def test_rates_of_a_batch_count_all_rows() -> None:
+    target, draft = pair()
+    rates = measure_batches(
+        target, DraftModel(draft), [[1], [2, 3], [4]], [1, 3], gamma=2, max_new_tokens=8
+    )
+    assert list(rates) == [1, 3]
+    assert all(rate > 0 for both in rates.values() for rate in both)
+    with pytest.raises(ValueError, match="4 rows need as many prompts, got 1"):
+        measure_batches(target, DraftModel(draft), [[1]], [4])
+
+
+def test_batches_are_shown_as_gain_and_as_rates() -> None:
+    explorer = BatchExplorer({8: (400.0, 300.0), 1: (100.0, 150.0)})
+    base, gain, mark = explorer.view.data
+    assert (base.x, base.y) == ((1, 8), (1, 1))
+    assert (gain.x, gain.y) == ((1, 8), (1.5, 0.75))
+    assert (mark.x, mark.y, mark.text) == ((8,), (0.75,), ("0.75×",))
+    explorer.controls["show"].value = "tokens a second"
+    base, gain, mark = explorer.view.data
+    assert (base.y, gain.y, mark.y) == ((100, 400), (150, 300), (300,))
+    explorer.controls["batch"].value = 1
+    assert explorer.summary() == (
+        "1 texts at once: 100 tokens a second plain, 150 with guesses, 1.50 times as many "
+        "(measured)."
+    )
+    assert explorer.view.layout.yaxis.title.text == "tokens a second"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GainExplorer(gains()),
+        lambda: SplitExplorer(gains()),
+        lambda: BatchExplorer({1: (1.0, 2.0), 2: (2.0, 3.0)}),
+    ],
+)
+def test_charts_are_stored_as_picture_and_line(make: Callable[[], Any]) -> None:
+    one, two = (make()._repr_mimebundle_()[0] for _ in range(2))
+    assert one["image/svg+xml"] == two["image/svg+xml"]
+    assert one["text/plain"] == make().summary()
+    assert "\n" not in one["text/plain"]
+    root = ET.fromstring(one["image/svg+xml"])
+    assert (root.get("role"), root.get("aria-label")) == ("img", one["text/plain"])
+    assert len(make().controls) <= 3
+    assert all(control.description for control in make().controls.values())
+
+
+# The hunt
+
+
+SEEN = {  # by the name of the defect, the meters that see it
+    "residual = p": {"first", "start", "pairs"},
+    "argmax draft, softmax q": {"first"},
+    "one uniform for all positions": {"pairs"},
+    "bonus after a rejection": {"first", "pairs"},
+    "the target's own sample, accepted by ratio": {"first", "start", "pairs"},
+    "cache not rewound": {"greedy", "cache"},
+    "past a stop token": {"stop"},
+}
+
+
+@pytest.fixture(scope="module")
+def meters() -> Meters:
+    return Meters(*pair(), [PROMPT])
+
+
+@pytest.mark.parametrize("bug", GALLERY, ids=str)
+def test_each_defect_is_seen_by_its_meters(meters: Meters, bug: Any) -> None:
+    found = meters.examine(bug)
+    assert {meter for meter, holds in vars(found).items() if not holds} == SEEN[bug.name]
+    assert not found.exact
+
+
+def test_the_library_itself_passes_all_meters(meters: Meters) -> None:
+    assert meters.examine(None).exact
+
+
+def test_a_text_must_hold_a_kept_guess_and_a_rejected_one() -> None:
+    target, draft = pair()
+    with pytest.raises(ValueError, match="no text of 16 tokens has both"):
+        Meters(target, target, [PROMPT, [4]])  # all are kept
+    with pytest.raises(ValueError, match="no text of 1 tokens has both"):
+        Meters(target, draft, [PROMPT], new=1)  # there is none
+
+
+@pytest.fixture
+def hunt(meters: Meters) -> BugHunt:
+    return BugHunt(meters)
+
+
+def suspect_of(name: str | None) -> int:
+    """Its number in the row of suspects."""
+    index = None if name is None else [bug.name for bug in GALLERY].index(name)
+    return 1 + speculative_hunt._ORDER.index(index)
+
+
+def test_every_defect_and_the_right_code_are_among_the_suspects(hunt: BugHunt) -> None:
+    assert sorted(speculative_hunt._ORDER, key=str) == sorted([*range(7), None], key=str)
+    assert list(hunt.suspect.options) == list(range(1, 9))
+
+
+def test_a_suspect_is_shown_by_its_symptoms_alone(hunt: BugHunt) -> None:
+    hunt.suspect.value = suspect_of("past a stop token")
+    told = hunt.summary()
+    assert "the text runs past a stop token" in told
+    assert "the cache equals a fresh prefill" in told
+    assert not any(bug.effect in hunt.card.html for bug in GALLERY)
+    assert "<details>" not in hunt.card.html
+    assert hunt.card.summary() == told
+
+
+@pytest.mark.parametrize("bug", GALLERY, ids=str)
+def test_the_right_diagnosis_shows_the_patch(hunt: BugHunt, bug: Any) -> None:
+    hunt.suspect.value = suspect_of(bug.name)
+    hunt.diagnosis.label = bug.name
+    assert f"Found: {bug.name}. {bug.effect}" in hunt.summary()
+    assert "<details>" in hunt.card.html
+    assert bug.seen.split(",")[0] in hunt._note().folds[0][0]
+
+
+def test_a_wrong_diagnosis_names_the_meter_that_speaks_against_it(hunt: BugHunt) -> None:
+    hunt.suspect.value = suspect_of("cache not rewound")
+    hunt.diagnosis.label = "bonus after a rejection"
+    assert hunt.summary().endswith(
+        "Not bonus after a rejection: there the meters would say “greedy: its text is that of "
+        "plain decoding”."
+    )
+    assert "<details>" not in hunt.card.html
+    hunt.diagnosis.label = "nothing"
+    assert "Not the library's own code: there the meters would say" in hunt.summary()
+
+
+def test_two_defects_no_meter_tells_apart(hunt: BugHunt) -> None:
+    hunt.suspect.value = suspect_of("residual = p")
+    hunt.diagnosis.label = "the target's own sample, accepted by ratio"
+    assert "No meter tells the two apart, but this one is: residual = p." in hunt.summary()
+
+
+def test_the_innocent_one(hunt: BugHunt) -> None:
+    hunt.suspect.value = suspect_of(None)
+    hunt.diagnosis.label = "nothing"
+    assert "nothing is wrong with this one" in hunt.summary()
+    hunt.diagnosis.label = "residual = p"
+    assert "Not residual = p" in hunt.summary()
+
+
+def test_another_suspect_starts_anew(hunt: BugHunt) -> None:
+    hunt.diagnosis.label = "past a stop token"
+    hunt.suspect.value = 2
+    assert hunt.diagnosis.label == "what is wrong?"
+    assert hunt.card.summary() == hunt.summary()
+    bundle = hunt._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == hunt.summary()
+    assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
+
+
+# The exercises
+
+
+def test_the_best_number_of_guesses() -> None:
+    gains = [speedup(ACCEPTANCE[:G], C, V[G]) for G in range(1, 5)]
+    right = (2, gains[1], 0.35)
+    assert judge("04.1", right).grade == "right"
+    assert judge("04.1", [2, round(gains[1], 2), 0.35]).grade == "right"
+    assert "three numbers" in judge("04.1", 2).says
+    assert judge("04.1", (3, gains[2], 0.35)).says == "3 guesses are not the best."
+    assert "does not break even" in judge("04.1", (2, gains[1], 0.2)).says
+    assert judge("04.1", (2, ..., 0.35)).grade == "open"
+
+
+@pytest.mark.parametrize(
+    ("gain", "look"),
+    [
+        ((1 + 0.8 + 0.7 + 0.6 + 0.5) / 2.1, "multiply their acceptances"),
+        ((0.8 + 0.56 + 0.336) / 1.85, "adds a token of the target's own"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "V[G], not 1"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.4, "a step for each guess"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.55, "G steps, not one"),
+    ],
+)
+def test_mistakes_with_the_gain_are_named(gain: float, look: str) -> None:
+    verdict = judge("04.1", (3, gain, 0.35))
+    assert verdict.grade == "wrong"
+    assert look in verdict.look
+
+
+def rule(p: Any, guesses: Any, u: Any) -> tuple[int, int]:
+    for i, guess in enumerate(guesses.tolist()):
+        own = int(pick(p[i], u[i]))
+        if own != guess:
+            return i, own
+    return len(guesses), int(pick(p[-1], u[-1]))
+
+
+def own_first(p: Any, guesses: Any, u: Any) -> tuple[int, int]:
+    return 0, int(pick(p[0], u[0]))
+
+
+def drawn_again(p: Any, guesses: Any, u: Any) -> tuple[int, int]:
+    accepted, _ = rule(p, guesses, u)
+    return accepted, int(pick(p[accepted], u[-1]))
+
+
+def random_rule(p: Any, guesses: Any, u: Any) -> tuple[int, int]:
+    return 0, int(torch.randint(3, ()))
+
+
+def test_the_other_exact_rule() -> None:
+    verdict = judge("04.2", rule)
+    assert verdict.grade == "right"
+    p, q = (torch.tensor([float(x) for x in law(())]) for law in (toy_target, toy_draft))
+    assert f"sum p q = {float(p @ q):.3g}" in verdict.look
+    assert f"sum min(p, q) = {float(torch.minimum(p, q).sum()):.3g}" in verdict.look
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (own_first, "the first guess is kept with the chance 0"),
+        (drawn_again, "The first token has not the target's law: it has (19/64"),
+        (random_rule, "Two calls, two answers."),
+        (lambda p, guesses, u: 1, "Expected two numbers"),
+        (lambda p, guesses, u: (3, 0), "(3, 0) is not possible here."),
+        (lambda p, guesses, u: guesses[7], "IndexError"),
+        (1.0, "A function is asked for"),
+    ],
+)
+def test_other_rules_are_told_what_they_do(answer: Any, told: str) -> None:
+    verdict = judge("04.2", answer)
+    assert verdict.grade == "wrong"
+    assert told in verdict.says
+
+
+def test_a_known_mistake_is_named() -> None:
+    assert "you draw once more" in judge("04.2", drawn_again).look
+
+
+def may_cost(acceptance: Sequence[float], verification: Sequence[float]) -> float:
+    kept = list(accumulate(acceptance, lambda a, b: a * b))
+    return max((1 + sum(kept[:G]) - verification[G]) / G for G in range(1, len(verification)))
+
+
+def test_what_a_draft_may_cost() -> None:
+    assert judge("04.3", may_cost).grade == "right"
+    assert "two kernels" in judge("04.3", may_cost).look
+
+
+@pytest.mark.parametrize(
+    ("answer", "look"),
+    [
+        (lambda a, v: 1 + a[0] - v[1], "That is the c of one guess"),
+        (lambda a, v: max(may_cost(a, v), 0.0), "It may be below 0"),
+        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs V[G], not 1."),
+        (lambda a, v: 17.0, "Tokens of a round, minus V[G], over G."),
+    ],
+)
+def test_mistakes_with_the_cost_are_named(answer: Any, look: str) -> None:
+    verdict = judge("04.3", answer)
+    assert verdict.grade == "wrong"
+    assert look in verdict.look

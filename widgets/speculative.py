@@ -1,0 +1,126 @@
+"""Explorers of speculative decoding: what becomes of each guess, and what guessing gains.
+
+The acceptance explorer runs both decoders anew at every change of a control; the others show what
+`widgets.speculative_gain` has measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import ipywidgets
+from tokenizers import Tokenizer
+
+from minillm import Sampler, Transformer, decode_cached, generators
+from minillm.decoding import Step
+from minillm.drafters import Drafter
+from minillm.speculative import Round, decode_speculative
+from minillm.tokens import encode, pieces
+from widgets.common.explorer import FilmExplorer, choice, own_text, slider
+from widgets.common.film import Film
+from widgets.common.strings import say
+from widgets.speculative_gain import BatchExplorer, GainExplorer, SplitExplorer
+from widgets.speculative_hunt import BugHunt
+from widgets.speculative_rounds import rounds_film, turns_film
+
+__all__ = [
+    "AcceptanceExplorer",
+    "BatchExplorer",
+    "BugHunt",
+    "GainExplorer",
+    "SplitExplorer",
+    "rounds_film",
+    "turns_film",
+]
+
+
+class AcceptanceExplorer(FilmExplorer):
+    """Guess and verify beside the plain loop, run anew at every change of a control.
+
+    Args:
+        model, tokenizer: the target's; best the optimized twin.
+        drafters: by name; the first is used at first.
+        prompts: to choose from; the reader's own text goes before them.
+        new: tokens that are written.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        drafters: Mapping[str, Drafter],
+        prompts: Sequence[str],
+        *,
+        new: int = 32,
+    ):
+        self._model, self._tokenizer, self._new = model, tokenizer, new
+        self._plain: list[Step] = []
+        self._rounds: list[Round] = []
+        super().__init__(
+            controls={
+                "prompt": choice("prompt", prompts, layout={"width": "18em"}),
+                "gamma": slider("gamma", 1, 8, 4),
+                "temperature": ipywidgets.FloatSlider(
+                    1.0, min=0, max=1.6, step=0.2, description="temperature",
+                    continuous_update=False, layout={"width": "21em"},
+                ),
+            },
+            folded={
+                "drafter": choice("drafter", drafters),
+                "text": own_text(),
+                "seed": slider("seed", 0, 20, 0),
+            },
+        )  # fmt: skip
+
+    def film(self) -> Film:
+        if not self._rounds:
+            self._decode()  # warms up
+        self._plain, self._rounds = self._decode()
+        return rounds_film(self._plain, self._rounds, self._name)
+
+    def opening(self, film: Film) -> int:
+        """The step that tells most: the last guess that was replaced, or the end."""
+        rows = [step.rows[0] for step in self._rounds]
+        ends = accumulate(2 + row.judged for row in rows)  # a step to write, one to add a token
+        replaced = [
+            end - 1 for end, row in zip(ends, rows, strict=True) if row.accepted < len(row.guesses)
+        ]
+        return max(replaced, default=film.steps - 1)
+
+    def summary(self) -> str:
+        slow, fast = (sum(step.seconds for step in steps) for steps in (self._plain, self._rounds))
+        kept = sum(step.rows[0].accepted for step in self._rounds)
+        judged = sum(step.rows[0].judged for step in self._rounds)
+        return (
+            f"{self.controls['drafter'].label}, gamma {self['gamma']}, temperature "
+            f"{self['temperature']:g}: {self._new} tokens in {len(self._rounds)} passes of the "
+            f"target, {kept} of {judged} guesses accepted ({say('tag.computed')}); "
+            f"{1e3 * fast:.0f} ms against {1e3 * slow:.0f} ms of plain decoding, "
+            f"{slow / fast:.2f} times as fast ({say('tag.measured')})."
+        )
+
+    def _decode(self) -> tuple[list[Step], list[Round]]:
+        """Both decoders on the chosen prompt, with the same settings."""
+        prompt = encode(self._tokenizer, self["text"] or self["prompt"])
+        prompt = prompt[-(self._model.config.max_position_embeddings - self._new) :]
+        options: dict[str, Any] = {
+            "max_new_tokens": self._new,
+            "sampler": Sampler(self["temperature"]),
+        }
+        plain = decode_cached(
+            self._model, [prompt], generators=generators(self["seed"], 1), **options
+        )
+        rounds = decode_speculative(
+            self._model,
+            [prompt],
+            drafter=self["drafter"],
+            gamma=self["gamma"],
+            generators=generators(self["seed"], 1),
+            **options,
+        )
+        return list(plain), list(rounds)
+
+    def _name(self, token: int) -> str:
+        return pieces(self._tokenizer, [token])[0]

@@ -1,0 +1,211 @@
+"""The checks of lesson 05: passes and their price, what has settled, laws of 16, 9 and 2 passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import index
+from typing import Any
+
+from minillm.decoding import collect, decode_cached
+from minillm.jacobi import decode_jacobi
+from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
+from widgets.jacobi_laws import Law, LawModel
+
+__all__ = [
+    "A_PASS",
+    "BLOCK",
+    "COST",
+    "TOKENS",
+    "VOCABULARY",
+    "check",
+    "guarded",
+    "hint",
+    "passes_of",
+]
+
+TOKENS, BLOCK, A_PASS, COST = 96, 16, 1.2, 1.5  # of exercise 05.1
+VOCABULARY = 100  # of exercise 05.3
+
+
+@exercise(
+    "05.1",
+    hints=[
+        "At best every guess is right. How many passes does it take to know that, for one block?",
+        "At worst every guess is wrong, and stays wrong until its turn comes.",
+        "The speed-up is what a pass yields over what it costs, both in units of plain decoding.",
+    ],
+)
+def counted(answer: Any) -> Verdict:
+    """Fewest and most passes of TOKENS tokens in blocks of BLOCK; the speed-up at A_PASS, COST."""
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        return wrong("Expected three numbers: fewest passes, most passes, speed-up.")
+    fewest, most, speedup = map(float, answer)
+    blocks = TOKENS // BLOCK
+    if fewest != blocks:
+        why = {
+            2 * blocks: "Need a second pass confirm the first? Where the choices equal the guesses "
+            "that were read, every choice was made behind right text.",
+            1: "Only one block is iterated at a time; the next starts behind it.",
+            TOKENS: "That is at worst. At best a pass settles a whole block.",
+            BLOCK: "That is how many tokens a block has, not how many blocks there are.",
+        }
+        look = why.get(int(fewest), "How many blocks are there, and how often is each read?")
+        return wrong(f"At best: {fewest:g} passes is not it.", look)
+    if most != TOKENS:
+        why = {
+            TOKENS + blocks: "The pass that settles the last token of a block is its last: nothing "
+            "is left that could change.",
+            BLOCK: "That is one block; there are others.",
+            blocks: "That is at best.",
+        }
+        look = why.get(int(most), "How many tokens does a pass settle at the very least?")
+        return wrong(f"At worst: {most:g} passes is not it.", look)
+    true = A_PASS / COST
+    if abs(speedup / true - 1) > 0.01:
+        mistakes = {
+            "Upside down: that is how much longer it takes.": 1 / true,
+            "The passes got longer, too: each takes 1.5 times as long.": A_PASS,
+            "A longer pass costs; it does not gain.": A_PASS * COST,
+        }
+        near = (said for said, number in mistakes.items() if abs(speedup / number - 1) < 0.01)
+        look = next(near, "Tokens a pass over the cost of a pass.")
+        return wrong(f"Speed-up: {speedup:.3g} is not it.", look)
+    return right(
+        f"{blocks} passes at best, {TOKENS} at worst, as in plain decoding.",
+        f"And {A_PASS} tokens a pass at {COST} times the price are {true:.2f} times the speed: "
+        "fewer passes, and slower.",
+    )
+
+
+_CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices
+    "the first choice differs": ([7, 8, 9, 4], [5, 8, 9, 4]),
+    "two guesses are right": ([5, 6, 9, 4], [5, 6, 7, 4]),
+    "all are right": ([5, 6, 7], [5, 6, 7]),
+    "all but the last are right": ([5, 6, 7], [5, 6, 1]),
+    "a block of one": ([3], [3]),
+}
+
+
+@exercise(
+    "05.2",
+    hints=[
+        "The first choice is made behind settled text. What is known of the second?",
+        "A choice counts if every guess before it equals the choice at that guess's own place.",
+        "Count the guesses that are right from the start; one more token is settled than those, "
+        "unless the block ends there.",
+    ],
+)
+def settle(answer: Any) -> Verdict:
+    """A function (guesses, choices) -> how many of the choices have settled."""
+    for name, (guesses, chosen) in _CASES.items():
+        got = run(answer, list(guesses), list(chosen))
+        if got is None:
+            return wrong("Expected a number, got nothing.", "Is there a return?")
+        true = _settled(guesses, chosen)
+        if index(got) != true:
+            told = f"settled({guesses}, {chosen}), {name}: expected {true}, got {got}."
+            return wrong(told, _why_settled(answer, index(got), guesses, chosen))
+    return right(
+        "The guesses that are right from the start, and one more: decode_jacobi counts the same.",
+        "The one more is why a pass can never settle nothing.",
+    )
+
+
+def _settled(guesses: Sequence[int], chosen: Sequence[int]) -> int:
+    agree = accumulate((a == b for a, b in zip(guesses, chosen, strict=True)), min)
+    return min(1 + sum(agree), len(chosen))
+
+
+def _why_settled(answer: Any, got: int, guesses: list[int], chosen: list[int]) -> str:
+    agreed = sum(accumulate((a == b for a, b in zip(guesses, chosen, strict=True)), min))
+    anywhere = sum(a == b for a, b in zip(guesses, chosen, strict=True))
+    if got > len(chosen):
+        return "More than there are: the block ends with its last place."
+    if got in (anywhere, anywhere + 1) and anywhere > agreed:
+        return (
+            "A guess that is right behind a wrong one counts nothing: what stands there was chosen "
+            "behind a wrong text. Count from the start, up to the first that differs."
+        )
+    if got == agreed:
+        return "The first choice that differs is right as well: all that it was made behind is."
+    if got > agreed + 1:
+        return "What was chosen behind the first changed token saw the wrong one."
+    return "Count the guesses that are right from the start, and one more."
+
+
+@exercise(
+    "05.3",
+    hints=[
+        "What does a choice need? If it needs the token right before it, it is wrong until that "
+        "one has settled.",
+        "If it needs nothing of the block, the first pass gets all right. Why does it take one "
+        "more?",
+        "If it needs only the token two places before it, two chains run side by side.",
+    ],
+)
+def laws(answer: Any) -> Verdict:
+    """Three functions text -> next token: 16, 9 and 2 passes for 16 tokens, all guesses wrong."""
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        return wrong("Expected three functions: (sixteen, nine, two).")
+    for law, wanted in zip(answer, (16, 9, 2), strict=True):
+        for away in (1, 37):
+            got = passes_of(law, away)
+            if isinstance(got, Verdict):
+                return got
+            if got != wanted:
+                said = f"The one for {wanted} passes: from guesses that are {away} too large it "
+                return wrong(f"{said}takes {got}.", _why_passes(wanted, got))
+    return right(
+        "16, 9 and 2 passes: what counts is how far back a token looks inside of its block.",
+        "A language model looks at the token right before it most of all, so it is close to the "
+        "first.",
+    )
+
+
+def guarded(law: Law) -> Law:
+    """A reader's law that is asked safely; TypeError where it returns no whole number."""
+
+    def ask(text: list[int]) -> int:
+        token = run(law, list(text))
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise TypeError(f"a token is a whole number, not {type(token).__name__}")
+        return token
+
+    return ask
+
+
+def passes_of(law: Law, away: int) -> int | Verdict:
+    """Passes for 16 tokens in a block of 16 from guesses that are wrong by `away`."""
+    model, prompt = LawModel(guarded(law), VOCABULARY), [3, 1, 4, 1, 5]
+    try:
+        [text] = collect(decode_cached(model, [prompt], max_new_tokens=16))
+        guesses = [(token + away) % VOCABULARY for token in text]
+        steps = list(
+            decode_jacobi(
+                model, [prompt], block=16, guess=lambda *_: list(guesses), max_new_tokens=16
+            )
+        )
+    except (TypeError, ValueError) as error:
+        return wrong(f"That names no token: {error}.", "Return a number from 0 to 99.")
+    if collect(iter(steps)) != [text]:
+        return wrong(
+            "The same text had different next tokens.", "The function must depend on nothing else."
+        )
+    return len(steps)
+
+
+def _why_passes(wanted: int, got: int) -> str:
+    if wanted == 16:
+        if got < 16:
+            return (
+                "Some token came right although the one before it was wrong. Make every token "
+                "depend on the one before, so that a wrong one makes the next wrong."
+            )
+    elif wanted == 9:
+        if got == 16:
+            return "Each token waits for the one before it. Which one may it look at instead?"
+        return "Tokens come right too soon: each should need one that is two places before it."
+    elif got == 1:
+        return "The guesses were to be wrong everywhere."
+    return "No token may look at another one of the block."

@@ -1,0 +1,317 @@
+"""What passes that try several tokens gain: counted, predicted from V(m), and measured.
+
+A pass over m tokens takes V(m) times as long as one over a single token. A decoder that settles
+more tokens a pass than its passes cost gains; bookkeeping and special masks cost on top, which is
+the distance between what V predicts and what is measured. Lookahead is judged in the same way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import ipywidgets
+
+from minillm.decoding import Model, Step, decode_cached
+from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
+from widgets.common.chart import Chart, ChartExplorer, Curve
+from widgets.common.stable import verbatim
+from widgets.common.strings import say
+
+__all__ = [
+    "GainExplorer",
+    "JacobiGainExplorer",
+    "Passes",
+    "cost_at",
+    "measure_blocks",
+    "pairs_elsewhere",
+    "plain_passes",
+    "rate",
+    "right_behind",
+]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes of a decoder on single rows, those that read the prompts left out.
+
+    Attributes:
+        tokens: that they settled.
+        read: how many tokens each of them read.
+        seconds: all of them together.
+    """
+
+    tokens: int
+    read: tuple[int, ...]
+    seconds: float
+
+    @classmethod
+    def of(cls, runs: Iterable[Sequence[Step]]) -> Passes:
+        """The passes of some runs.
+
+        Raises:
+            ValueError: no run has a second pass.
+        """
+        later = [step for steps in runs for step in list(steps)[1:]]
+        if not later:
+            raise ValueError("no run has a pass behind the one that reads the prompt")
+        return cls(
+            tokens=sum(len(row.tokens) for step in later for row in step.rows),
+            read=tuple(step.computed for step in later),
+            seconds=sum(step.seconds for step in later),
+        )
+
+    @property
+    def a_pass(self) -> float:
+        """Tokens that a pass settles: how much the run is compressed."""
+        return self.tokens / len(self.read)
+
+    @property
+    def mean_read(self) -> float:
+        """Tokens that a pass reads."""
+        return sum(self.read) / len(self.read)
+
+    def cost(self, V: Mapping[int, float]) -> float:
+        """Mean time of a pass over that of one token, by V."""
+        return sum(cost_at(V, m) for m in self.read) / len(self.read)
+
+    def predicted(self, V: Mapping[int, float]) -> float:
+        """The speed-up that V leaves."""
+        return self.a_pass / self.cost(V)
+
+    def measured(self, plain: Passes) -> float:
+        """The speed-up over a run of plain decoding, per token."""
+        return (plain.seconds / plain.tokens) / (self.seconds / self.tokens)
+
+
+def cost_at(V: Mapping[int, float], m: float) -> float:
+    """The time of m tokens together over that of one, between and beyond measured ones.
+
+    Args:
+        V: times by number of tokens, in any unit, that of one token among them.
+        m: tokens.
+
+    Raises:
+        ValueError: no time of one token, or of one only.
+
+    >>> cost_at({1: 2.0, 4: 4.0, 8: 8.0}, 6)
+    3.0
+    """
+    counts = sorted(V)
+    if len(counts) < 2 or counts[0] != 1:
+        raise ValueError(f"times of 1 and of more tokens are needed, got those of {counts}")
+    right = min(max(bisect_left(counts, m), 1), len(counts) - 1)
+    low, high = counts[right - 1], counts[right]
+    part = (m - low) / (high - low)
+    return (V[low] + part * (V[high] - V[low])) / V[1]
+
+
+def plain_passes(model: Model, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Passes:
+    """Plain decoding of the prompts, one after the other."""
+    runs = [list(decode_cached(model, [p], max_new_tokens=max_new_tokens)) for p in prompts]
+    return Passes.of(runs)
+
+
+def measure_blocks(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    blocks: Sequence[int],
+    *,
+    max_new_tokens: int = 32,
+) -> tuple[Passes, dict[str, dict[int, Passes]]]:
+    """Plain decoding, and Jacobi decoding by what blocks start from and by their size."""
+    plain_passes(model, prompts[:1], max_new_tokens)  # warms up
+    found: dict[str, dict[int, Passes]] = {name: {} for name in GUESSES}
+    for block in blocks:
+        for name, guess in GUESSES.items():
+            found[name][block] = Passes.of(
+                list(
+                    decode_jacobi(
+                        model, [prompt], block=block, guess=guess, max_new_tokens=max_new_tokens
+                    )
+                )
+                for prompt in prompts
+            )
+    return plain_passes(model, prompts, max_new_tokens), found
+
+
+def right_behind(runs: Iterable[Sequence[JacobiStep]], most: int) -> list[tuple[int, int]]:
+    """Of the choices 1, 2, ... places behind a changed token: how many were right, of how many.
+
+    Runs are of one row each; what lies behind the end of a text is not counted.
+    """
+    counts = [[0, 0] for _ in range(most)]
+    for unsettled, _, rest in _unsettled(runs):
+        for count, token, true in zip(counts, unsettled, rest, strict=False):
+            count[0] += token == true
+            count[1] += 1
+    return [(right, tried) for right, tried in counts]
+
+
+def pairs_elsewhere(runs: Iterable[Sequence[JacobiStep]]) -> tuple[int, int]:
+    """Of neighbours that a pass left unsettled: how many follow one another in the text."""
+    found = tried = 0
+    for unsettled, text, _ in _unsettled(runs):
+        follow = set(pairwise(text))
+        found += sum(pair in follow for pair in pairwise(unsettled))
+        tried += max(len(unsettled) - 1, 0)
+    return found, tried
+
+
+def _unsettled(
+    runs: Iterable[Sequence[JacobiStep]],
+) -> Iterator[tuple[Sequence[int], Sequence[int], Sequence[int]]]:
+    """Of every pass: what it left unsettled, the whole new text, and what was to stand there."""
+    for steps in runs:
+        rows = [step.rows[0] for step in steps]
+        text, written = [token for row in rows for token in row.tokens], 0
+        for row in rows:
+            written += len(row.tokens)
+            yield row.after[len(row.tokens) :], text, text[written:]
+
+
+def rate(count: int, passes: int) -> str:
+    """Tokens a pass, as text: a quotient of whole numbers rounds alike on every machine."""
+    return verbatim(f"{count / passes:.2f}")
+
+
+_SHOWN = ("tokens a pass", "speed-up, measured", "speed-up, predicted")
+
+
+class GainExplorer(ChartExplorer):
+    """Tokens a pass against what a pass costs, and the speed-up that is left.
+
+    Args:
+        plain: plain decoding of the same prompts.
+        families: a curve each, with as many points as there are labels.
+        V: the time of m tokens together, by m; see `cost_at`.
+        labels: of the points of a curve.
+        x: where the points stand; by default at the tokens that their passes read, on average.
+        x_title: what that is.
+        names: of the controls that choose a curve and a point.
+        first: the curve and the point that are marked at first.
+
+    Raises:
+        ValueError: no curve, or curves of different lengths.
+    """
+
+    def __init__(
+        self,
+        plain: Passes,
+        families: Mapping[str, Sequence[Passes]],
+        V: Mapping[int, float],
+        labels: Sequence[str],
+        *,
+        x: Sequence[float] | None = None,
+        x_title: str,
+        names: tuple[str, str],
+        first: tuple[str, int],
+    ):
+        sizes = {name: len(family) for name, family in families.items()}
+        if not labels or set(sizes.values()) != {len(labels)}:
+            raise ValueError(f"each curve needs {len(labels)} points, got {sizes}")
+        self._plain, self._families, self._V = plain, families, V
+        self._x, self._x_title = x, x_title
+        self._curve, self._point = names
+        options = [(label, index) for index, label in enumerate(labels)]
+        super().__init__(
+            {
+                "show": ipywidgets.Dropdown(options=_SHOWN, description="show"),
+                self._curve: ipywidgets.Dropdown(
+                    options=list(families), value=first[0], description=self._curve
+                ),
+                self._point: ipywidgets.SelectionSlider(
+                    options=options, value=first[1], description=self._point
+                ),
+            }
+        )
+
+    @property
+    def _chosen(self) -> Passes:
+        return self._families[self[self._curve]][self[self._point]]
+
+    @property
+    def _counted(self) -> bool:
+        """Whether tokens are shown, and not the speed-up."""
+        return self["show"] == _SHOWN[0]
+
+    def _value(self, passes: Passes) -> float:
+        if self._counted:
+            return passes.a_pass
+        measured = self["show"] == _SHOWN[1]
+        return passes.measured(self._plain) if measured else passes.predicted(self._V)
+
+    def _xs(self, family: Sequence[Passes]) -> list[float]:
+        return list(self._x) if self._x else [passes.mean_read for passes in family]
+
+    def _costs(self) -> Curve:
+        """What has to be exceeded: the cost of a pass, or 1 where it is in the speed-up."""
+        if self._x:
+            xs = list(self._x)
+            costs = [passes.cost(self._V) for passes in next(iter(self._families.values()))]
+        else:
+            most = max(p.mean_read for family in self._families.values() for p in family)
+            xs = [1.0, *(float(m) for m in sorted(self._V) if 1 < m < most), most]
+            costs = [cost_at(self._V, m) for m in xs]
+        if self._counted:
+            return Curve("cost of a pass", xs, costs, baseline=True)
+        return Curve("plain", xs, [1.0] * len(xs), baseline=True)
+
+    def chart(self) -> Chart:
+        curves = {
+            name: (self._xs(family), [self._value(passes) for passes in family])
+            for name, family in self._families.items()
+        }
+        best = max(max(y) for _, y in curves.values())
+        xs, ys = curves[self[self._curve]]
+        x, y = xs[self[self._point]], ys[self[self._point]]
+        return Chart(
+            title="It pays where the tokens of a pass are more than its cost"
+            if self._counted
+            else f"The best of these is {best:.2f} times as fast as plain decoding",
+            x_title=self._x_title,
+            y_title="tokens of a pass; its cost, V" if self._counted else "speed-up (times)",
+            series=(self._costs(), *(Curve(name, *curve) for name, curve in curves.items())),
+            note=(x, y, f"{y:.2f}"),
+        )
+
+    def summary(self) -> str:
+        passes, label = self._chosen, self.controls[self._point].label
+        return (
+            f"{self._said_curve()}, {self._point} {label}: {passes.a_pass:.2f} tokens "
+            f"a pass ({say('tag.computed')}); a pass reads {passes.mean_read:.1f} tokens and costs "
+            f"{passes.cost(self._V):.2f} times one token, so {passes.predicted(self._V):.2f} times "
+            f"the speed is predicted; {passes.measured(self._plain):.2f} "
+            f"({say('tag.measured')})."
+        )
+
+    def _said_curve(self) -> str:
+        """Such as "start random"; a curve that names itself, such as "N = 4", says no more."""
+        curve = str(self[self._curve])
+        return curve if curve.startswith(self._curve) else f"{self._curve} {curve}"
+
+
+class JacobiGainExplorer(GainExplorer):
+    """Jacobi decoding by block size and by what a block starts from.
+
+    Args:
+        plain, runs: from `measure_blocks`.
+        V: from `minillm.machine.measure_tokens`.
+    """
+
+    def __init__(
+        self, plain: Passes, runs: Mapping[str, Mapping[int, Passes]], V: Mapping[int, float]
+    ):
+        blocks = sorted(next(iter(runs.values()), {}))
+        super().__init__(
+            plain,
+            {name: [run[block] for block in sorted(run)] for name, run in runs.items()},
+            V,
+            list(map(str, blocks)),
+            x=blocks,
+            x_title="block (places that are iterated together)",
+            names=("start", "block"),
+            first=(next(iter(runs), ""), len(blocks) // 2),
+        )

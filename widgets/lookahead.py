@@ -1,0 +1,204 @@
+"""Explorers of lookahead decoding: who sees whom in a pass, a run pass by pass, what it gains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+from tokenizers import Tokenizer
+
+from minillm import Sampler, Transformer, generators
+from minillm.jacobi import GUESSES
+from minillm.lookahead import LookaheadStep, Looked, decode_lookahead
+from minillm.lookahead_pass import MaskedModel
+from minillm.tokens import encode, pieces
+from widgets.common.explorer import FilmExplorer, choice, own_text, slider
+from widgets.common.film import Film
+from widgets.jacobi_gain import GainExplorer, Passes, plain_passes, rate
+from widgets.lookahead_mask import mask_film
+from widgets.lookahead_run import found_in_text, run_film
+
+__all__ = [
+    "LookaheadExplorer",
+    "LookaheadGainExplorer",
+    "MaskExplorer",
+    "found_in_text",
+    "mask_film",
+    "measure_settings",
+    "run_film",
+]
+
+
+class _RunExplorer(FilmExplorer):
+    """Controls of a run of `decode_lookahead`: W, N and G at once, the others folded."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        prompts: Sequence[str],
+        sizes: tuple[int, int, int],
+        folded: Mapping[str, ipywidgets.ValueWidget],
+    ):
+        self._model, self._tokenizer = model, tokenizer
+        W, N, G = sizes
+        super().__init__(
+            {"W": slider("W", 1, 8, W), "N": slider("N", 2, 6, N), "G": slider("G", 1, 8, G)},
+            {
+                "prompt": choice("prompt", prompts, layout={"width": "26em"}),
+                "text": own_text(),
+                **folded,
+            },
+        )
+
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        return {name: self[name] for name in "WNG"}
+
+    def _prompt(self, new: int) -> list[int]:
+        prompt = encode(self._tokenizer, self["text"] or self["prompt"])
+        return prompt[-(self._model.config.max_position_embeddings - new) :]
+
+    def _decode(self, new: int, **more: Any) -> list[LookaheadStep]:
+        steps = decode_lookahead(
+            self._model, [self._prompt(new)], **self._sizes, max_new_tokens=new, **more
+        )
+        return list(steps)
+
+    def _name(self, token: int) -> str:
+        return pieces(self._tokenizer, [token])[0]
+
+
+class MaskExplorer(_RunExplorer):
+    """One pass of a real run, token by token: whom it sees, why, and where it comes from.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        prompts: to choose from; the reader's own text goes before them.
+    """
+
+    _NEW = 24  # tokens that are written before a pass is chosen
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str]):
+        super().__init__(model, tokenizer, prompts, (4, 4, 2), {})
+
+    def film(self) -> Film:
+        steps = self._decode(self._NEW)
+        at = [len(self._prompt(self._NEW)) - 1, *(step.cached[0] for step in steps)]
+        most = max(range(len(steps)), key=lambda k: self._worth(steps[k].rows[0]))
+        self._row, number = steps[most].rows[0], most + 1
+        return mask_film(self._row, number, at[most], self._name)
+
+    def _worth(self, row: Looked) -> tuple[bool, bool, int, int]:
+        """What makes a pass worth a look: a whole window, whole guesses, many, right ones."""
+        whole = all(len(guess) == self["N"] - 1 for guess in row.guesses)
+        return len(row.window) == self["N"] - 1, whole, len(row.guesses), row.accepted
+
+    def opening(self, film: Film) -> int:
+        """A token low in the window, since it sees most kinds of others."""
+        return max(0, sum(map(len, self._row.window)) - 2)
+
+    def summary(self) -> str:
+        row, (W, N, G) = self._row, self._sizes.values()
+        read = sum(map(len, (*row.window, *row.guesses)))
+        return (
+            f"W = {W}, N = {N}, G = {G}: at most (W + G)(N - 1) = {(W + G) * (N - 1)} tokens in a "
+            f"pass, here {read}; lines of the window: {len(row.window)}, guesses: "
+            f"{len(row.guesses)}, guessed tokens that were right: {row.accepted}. Computed."
+        )
+
+
+class LookaheadExplorer(_RunExplorer):
+    """A run, pass by pass, made anew at every change of a control.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        prompts: to choose from; the reader's own text goes before them.
+        new: tokens that are written.
+    """
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], *, new: int = 32
+    ):
+        self._new = new
+        folded = {
+            "guess": choice("start", GUESSES),
+            "temperature": ipywidgets.FloatSlider(
+                0.0, min=0, max=1.6, step=0.2, description="temperature", continuous_update=False
+            ),
+            "seed": slider("seed", 0, 20, 0),
+        }
+        super().__init__(model, tokenizer, prompts, (5, 4, 5), folded)
+
+    def film(self) -> Film:
+        self._steps = self._decode(
+            self._new,
+            guess=self["guess"],
+            sampler=Sampler(self["temperature"]),
+            generators=generators(self["seed"], 1),
+        )
+        return run_film(self._steps, **self._sizes, name=self._name)
+
+    def opening(self, film: Film) -> int:
+        """The pass that gains most."""
+        rows = [step.rows[0] for step in self._steps]
+        return max(range(film.steps), key=lambda k: len(rows[k].tokens))
+
+    def summary(self) -> str:
+        rows = [step.rows[0] for step in self._steps]
+        tokens = sum(len(row.tokens) for row in rows)
+        right, copied = found_in_text(self._steps, self._prompt(self._new))
+        (W, N, G), how = self._sizes.values(), self["temperature"]
+        return (
+            f"W = {W}, N = {N}, G = {G}, {f'temperature {how:g}' if how else 'greedy'}: {tokens} "
+            f"tokens in {len(rows)} passes, {rate(tokens, len(rows))} tokens a pass. In {right} "
+            f"passes a guess was right; {copied} of these n-grams stood in the text already. "
+            "Computed."
+        )
+
+
+def measure_settings(
+    model: MaskedModel,
+    prompts: Sequence[Sequence[int]],
+    widths: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    max_new_tokens: int = 48,
+) -> tuple[Passes, dict[int, dict[int, Passes]]]:
+    """Plain decoding, and lookahead by N of `lengths` and W = G of `widths`."""
+    plain_passes(model, prompts[:1], max_new_tokens)  # warms up
+    found = {
+        N: {
+            W: Passes.of(
+                list(decode_lookahead(model, [p], W=W, N=N, G=W, max_new_tokens=max_new_tokens))
+                for p in prompts
+            )
+            for W in widths
+        }
+        for N in lengths
+    }
+    return plain_passes(model, prompts, max_new_tokens), found
+
+
+class LookaheadGainExplorer(GainExplorer):
+    """Lookahead decoding by N and by W = G: compression, cost, and what is left.
+
+    Args:
+        plain, runs: from `measure_settings`.
+        V: from `minillm.machine.measure_tokens`.
+    """
+
+    def __init__(
+        self, plain: Passes, runs: Mapping[int, Mapping[int, Passes]], V: Mapping[int, float]
+    ):
+        lengths, widths = sorted(runs), sorted(next(iter(runs.values()), {}))
+        super().__init__(
+            plain,
+            {f"N = {N}": [runs[N][W] for W in sorted(runs[N])] for N in lengths},
+            V,
+            [f"{W}" for W in widths],
+            x_title="tokens that a pass reads, on average: at most (W + G)(N - 1)",
+            names=("N", "W = G"),
+            first=(f"N = {lengths[len(lengths) // 2]}" if runs else "", len(widths) // 2),
+        )

@@ -426,6 +426,7 @@ def test_the_rows_of_the_bench_check_their_texts(
     """On a few short texts, whose times are not judged."""
     monkeypatch.setattr(parallel, "bench_prompts", lambda: bench_prompts()[:4])
     monkeypatch.setattr(parallel, "_NEW_TOKENS", 6)
+    monkeypatch.setattr(parallel, "_FIRST", 5)
     monkeypatch.setattr(parallel, "_REPEATS", 1)
     found = measure(name)
     assert "of 2 texts" in found.check

@@ -30,7 +30,8 @@ from minillm.transformer import Transformer
 __all__ = ["jacobi", "lookahead", "passes"]
 
 _NEW_TOKENS = 128
-_REPEATS = 3  # runs of each prompt
+_FIRST = 64  # tokens of each text that a setting is chosen by
+_REPEATS = 2  # runs of each prompt
 _PASS = 1e-3  # seconds that stand for a forward pass where passes are counted
 
 Texts = Callable[..., Iterator[Any]]
@@ -68,12 +69,12 @@ def passes() -> Measured:
     target, known, measured = _start()
     grid = _windows((7, 4, 7), (10, 5, 10))
     taken = {
-        name: sum(len(_text(decode_lookahead, target, prompt, **setting)) for prompt in known)
+        name: sum(len(_text(decode_lookahead, target, p, _FIRST, **setting)) for p in known)
         for name, setting in tqdm(grid.items(), desc="choosing", **BAR)
     }
     name = min(taken, key=taken.__getitem__)
-    ours = [_text(decode_lookahead, target, prompt, **grid[name]) for prompt in measured]
-    plain = [_text(decode_cached, target, prompt) for prompt in measured]
+    ours = [_text(decode_lookahead, target, p, _NEW_TOKENS, **grid[name]) for p in measured]
+    plain = [_text(decode_cached, target, prompt, _NEW_TOKENS) for prompt in measured]
     seconds = [(_PASS * len(steps) / _NEW_TOKENS, _PASS) for steps in ours]
     unit = "tokens a forward pass; the times count a pass as 1 ms"
     return Measured(seconds, f"{_same(ours, plain)}; {name}", kernel_names(target), unit)
@@ -86,8 +87,11 @@ def _start() -> tuple[Transformer, list[list[int]], list[list[int]]]:
     return optimized(model), prompts[::2], prompts[1::2]
 
 
-def _text(decode: Texts, model: Transformer, prompt: list[int], **setting: Any) -> list[Step]:
-    return list(decode(model, [prompt], max_new_tokens=_NEW_TOKENS, **setting))
+def _text(
+    decode: Texts, model: Transformer, prompt: list[int], count: int, **setting: Any
+) -> list[Step]:
+    """The steps in which `count` tokens are written."""
+    return list(decode(model, [prompt], max_new_tokens=count, **setting))
 
 
 def _against_cached(decode: Texts, grid: Settings) -> Measured:
@@ -97,13 +101,13 @@ def _against_cached(decode: Texts, grid: Settings) -> Measured:
     for prompt in tqdm(known, desc="choosing", **BAR):
         for name, setting in grid.items():
             start = time.perf_counter()
-            _text(decode, target, prompt, **setting)
+            _text(decode, target, prompt, _FIRST, **setting)
             seconds[name] += time.perf_counter() - start
     name = min(seconds, key=seconds.__getitem__)
     runs = [
         (
-            partial(_text, decode, target, prompt, **grid[name]),
-            partial(_text, decode_cached, target, prompt),
+            partial(_text, decode, target, prompt, _NEW_TOKENS, **grid[name]),
+            partial(_text, decode_cached, target, prompt, _NEW_TOKENS),
         )
         for prompt in measured
         for _ in range(_REPEATS)

@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "exp", "pointer"]
+__all__ = ["compiled", "exp", "float_of_half", "half_pointer", "pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 _jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
@@ -25,14 +25,20 @@ def compiled(function: Any) -> Any:
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
 
 
+def _address(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+    return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
+
+
 @intrinsic
 def pointer(context: Any, address: Any) -> Any:
     """The integer `address` as a pointer to float32."""
+    return types.CPointer(types.float32)(address), _address
 
-    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
 
-    return types.CPointer(types.float32)(address), code
+@intrinsic
+def half_pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to the 16 bits of a bfloat16."""
+    return types.CPointer(types.uint16)(address), _address
 
 
 @intrinsic
@@ -43,6 +49,12 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
         return builder.bitcast(values[0], target.get_value_type(signature.return_type))
 
     return types.float32(types.int32), code
+
+
+@compiled
+def float_of_half(bits: Any) -> Any:
+    """The number whose bfloat16 these 16 bits are: the upper half of a float32's."""
+    return _float_of_bits(np.int32(bits) << np.int32(16))
 
 
 @compiled

@@ -28,7 +28,15 @@ from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 
-__all__ = ["DraftModel", "Drafter", "Drafting", "PromptLookup", "Proposal", "early_exit"]
+__all__ = [
+    "DraftModel",
+    "Drafter",
+    "Drafting",
+    "PromptLookup",
+    "Proposal",
+    "early_exit",
+    "warn_not_finite",
+]
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,9 @@ class DraftModel:
                 f"the draft's context of {ours.max_position_embeddings} tokens is shorter than "
                 f"the target's of {target.max_position_embeddings}"
             )
+        return self._begin(rows, capacity)
+
+    def _begin(self, rows: int, capacity: int) -> Drafting:
         return _ModelDrafting(self.model, rows, capacity)
 
 
@@ -152,8 +163,13 @@ def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     if math.isfinite(logits.sum(dtype=torch.float64).item()):
         return rows, logits
     finite = logits.isfinite().all(-1)
-    warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=2)
+    warn_not_finite()
     return [b for b, good in zip(rows, finite.tolist(), strict=True) if good], logits[finite]
+
+
+def warn_not_finite() -> None:
+    """Of a draft that guesses no further."""
+    warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=3)
 
 
 class PromptLookup:

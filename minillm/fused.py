@@ -22,7 +22,7 @@ from minillm.linear import FastLinear, Kernel
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Block
 
-__all__ = ["FusedBlock", "FusedNorm"]
+__all__ = ["FusedBlock", "FusedNorm", "plain_numbers"]
 
 _FEW = 1024  # queries times keys up to which one thread is faster than sharing them out
 _BYTES = 4  # of a float32
@@ -63,7 +63,7 @@ class FusedBlock(nn.Module):
             and type(mlp.act) in _GATES
             and type(attention.attend) is Attend
             and attention.qk_norm is None
-            and all(type(norm) is RMSNorm and _plain_numbers(norm.weight) for norm in norms)
+            and all(type(norm) is RMSNorm and plain_numbers(norm.weight) for norm in norms)
             and all(type(matrix) is FastLinear for matrix in matrices)
             and not any(x._forward_hooks or x._forward_pre_hooks for x in block.modules())
         )
@@ -106,7 +106,7 @@ class FusedBlock(nn.Module):
             (rows, groups, size) != (B, G, D)
             or self._layer >= L
             or cache.values.shape != cache.keys.shape
-            or not (_plain_numbers(cache.keys) and _plain_numbers(cache.values))
+            or not (plain_numbers(cache.keys) and plain_numbers(cache.values))
         ):
             raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
         starts = cache.room(T)
@@ -153,7 +153,7 @@ class FusedNorm(nn.Module):
     def fits(norm: nn.Module) -> TypeGuard[RMSNorm]:
         """Whether the loop computes what this module does."""
         hooked = norm._forward_hooks or norm._forward_pre_hooks
-        return type(norm) is RMSNorm and not hooked and _plain_numbers(norm.weight)
+        return type(norm) is RMSNorm and not hooked and plain_numbers(norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
@@ -174,6 +174,6 @@ def _causal_bias(T: int, S: int, heads: int) -> Tensor:
     )
 
 
-def _plain_numbers(tensor: Tensor) -> bool:
+def plain_numbers(tensor: Tensor) -> bool:
     """Whether a loop may walk over its memory."""
     return tensor.dtype == torch.float32 and tensor.is_cpu and tensor.is_contiguous()

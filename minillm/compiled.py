@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "exp", "float_of_half", "half_pointer", "pointer"]
+__all__ = ["byte_pointer", "compiled", "exp", "pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 _jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
@@ -36,9 +36,9 @@ def pointer(context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def half_pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to the 16 bits of a bfloat16."""
-    return types.CPointer(types.uint16)(address), _address
+def byte_pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to int8."""
+    return types.CPointer(types.int8)(address), _address
 
 
 @intrinsic
@@ -49,12 +49,6 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
         return builder.bitcast(values[0], target.get_value_type(signature.return_type))
 
     return types.float32(types.int32), code
-
-
-@compiled
-def float_of_half(bits: Any) -> Any:
-    """The number whose bfloat16 these 16 bits are: the upper half of a float32's."""
-    return _float_of_bits(np.int32(bits) << np.int32(16))
 
 
 @compiled

@@ -65,6 +65,8 @@ def first_token_law(
     law, rejected = [0.0] * p.shape[1], dict[tuple[int, float], float]()
     ratios = (p[0] / q[0]).tolist()
     for guess, chance in enumerate((q[0] if drawn is None else drawn).tolist()):
+        if chance == 0:
+            continue
         for u, size in _cells([ratios[guess]]):
             accepted, _ = ask(guess, u, 0.5)
             if accepted:

@@ -24,7 +24,7 @@ _FEW = 4  # tokens that are read sooner one by one than in a pass of the readabl
 
 
 class FastDraft(DraftModel):
-    """Guesses of a small model, rounded to bfloat16; `DraftModel` of its twin is the naive one.
+    """Guesses of a small model, rounded to eight bits; `DraftModel` of its twin is the naive one.
 
     Args:
         model: as for `minillm.megakernel.Megakernel`.
@@ -57,7 +57,8 @@ class _FastDrafting:
         return [self._guess(text, us[:count], sampler, cache) for text, us, count, cache in rows]
 
     def _guess(self, text: Sequence[int], u: Tensor, sampler: Sampler, cache: KVCache) -> Proposal:
-        q = torch.zeros(len(u), self.step.config.vocab_size, dtype=torch.float64)
+        V = self.step.config.vocab_size
+        q = torch.zeros(len(u), V, dtype=torch.float64, device="cpu")
         guesses: list[int] = []
         for row, number in zip(q, u.cpu(), strict=True):
             logits = self._read([*text, *guesses], cache)
@@ -73,7 +74,7 @@ class _FastDrafting:
         """The logits behind a text, of which the cache lacks the end."""
         held = int(cache.lengths)
         if len(text) - held > _FEW:
-            self.step.twin.hidden(torch.tensor([text[held:-1]]), cache)
+            self.step.twin.hidden(torch.tensor([text[held:-1]], device="cpu"), cache)
             held = len(text) - 1
         for token in text[held:]:
             logits = self.step(token, cache)

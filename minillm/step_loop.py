@@ -1,7 +1,7 @@
 """A whole step of a model as one compiled loop over its layers (`minillm.megakernel`).
 
-Arguments are addresses and sizes, as in `minillm.loops`; the matrices lie behind one another in
-bfloat16, in the order in which they are read.
+Arguments are addresses and sizes, as in `minillm.loops`; the matrices lie behind one another, in
+the order in which they are read: integers of eight bits, and apart from them a scale for each row.
 
 Dimensions: L layers, N outputs, K inputs, H query heads, G key/value heads, D head dim, C width,
 F MLP width, V vocabulary.
@@ -13,43 +13,45 @@ import numba
 import numpy as np
 
 from minillm import loops
-from minillm.compiled import compiled, float_of_half, half_pointer, pointer
+from minillm.compiled import byte_pointer, compiled, pointer
 
 __all__ = ["step"]
 
 
 @compiled
-def _multiply(weights: int, x: Any, out: Any) -> int:
-    """Multiply bfloat16 (N, K) at `weights` with x; the address behind them."""
+def _multiply(integers: int, scales: int, x: Any, out: Any) -> tuple[int, int]:
+    """Multiply int8 (N, K), a scale for each row, with x; the addresses behind both."""
     N, K = len(out), len(x)
-    W = numba.carray(half_pointer(weights), (N, K))
+    W = numba.carray(byte_pointer(integers), (N, K))
+    scale = numba.carray(pointer(scales), (N,))
     for n in range(N):
         dot = np.float32(0)
         for k in range(K):
-            dot += float_of_half(W[n, k]) * x[k]
-        out[n] = dot
-    return weights + N * K * 2
+            dot += np.float32(W[n, k]) * x[k]
+        out[n] = dot * scale[n]
+    return integers + N * K, scales + 4 * N
 
 
 @compiled
-def _open_neurons(weights: int, x: Any, gate: Any, out: Any) -> int:
-    """Add to out what the neurons with an open gate say of x; the address behind (F, 2, C)."""
+def _open_neurons(integers: int, scales: int, x: Any, gate: Any, out: Any) -> tuple[int, int]:
+    """Add to out what the neurons with an open gate say of x; the addresses behind (F, 2, C)."""
     F, C = len(gate), len(x)
-    W = numba.carray(half_pointer(weights), (F, 2, C))
+    W = numba.carray(byte_pointer(integers), (F, 2, C))
+    scale = numba.carray(pointer(scales), (F, 2))
     for f in range(F):
-        if gate[f] > np.float32(0):
+        if not gate[f] <= np.float32(0):  # NaN too
             dot = np.float32(0)
             for c in range(C):
-                dot += float_of_half(W[f, 0, c]) * x[c]
-            dot *= gate[f]
+                dot += np.float32(W[f, 0, c]) * x[c]
+            dot *= gate[f] * scale[f, 0] * scale[f, 1]
             for c in range(C):
-                out[c] += dot * float_of_half(W[f, 1, c])
-    return weights + F * 2 * C * 2
+                out[c] += dot * np.float32(W[f, 1, c])
+    return integers + F * 2 * C, scales + 4 * F * 2
 
 
 @compiled
 def step(
-    embedding: int, matrices: int, norms: int, eps: float, cos: int, sin: int,
+    embedding: int, integers: int, scales: int, norms: int, eps: float, cos: int, sin: int,
     keys: int, values: int, start: int, slots: int,
     L: int, H: int, G: int, D: int, C: int, F: int, V: int, scratch: int, logits: int,
 ) -> None:  # fmt: skip
@@ -72,13 +74,13 @@ def step(
         x[c] = embedded[c]
     for _ in range(L):
         loops.norm(scratch, norms, eps, normed_at, 1, C)
-        matrices = _multiply(matrices, normed, qkv)
+        integers, scales = _multiply(integers, scales, normed, qkv)
         loops.attend(qkv_at, cos, sin, keys, values, start, slots, 1, H, G, D, weights_at)
-        matrices = _multiply(matrices, qkv[: H * D], said)
+        integers, scales = _multiply(integers, scales, qkv[: H * D], said)
         loops.add_and_norm(said_at, scratch, norms + 4 * C, eps, normed_at, 1, C)
-        matrices = _multiply(matrices, normed, gate)
-        matrices = _open_neurons(matrices, normed, gate, x)
+        integers, scales = _multiply(integers, scales, normed, gate)
+        integers, scales = _open_neurons(integers, scales, normed, gate, x)
         norms += 8 * C
         keys, values = keys + 4 * G * slots * D, values + 4 * G * slots * D
     loops.norm(scratch, norms, eps, normed_at, 1, C)
-    _multiply(matrices, normed, numba.carray(pointer(logits), (V,)))
+    _multiply(integers, scales, normed, numba.carray(pointer(logits), (V,)))

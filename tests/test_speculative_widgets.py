@@ -16,6 +16,7 @@ from minillm.bug_gallery import GALLERY
 from minillm.decoding import Step
 from minillm.drafters import DraftModel, PromptLookup
 from minillm.exactness import toy_draft, toy_target
+from minillm.gain import Costs, Gain, measure_batches, measure_gain
 from minillm.sampling import pick
 from minillm.speculative import Round, Verified, decode_speculative
 from minillm.speedup import break_even, speedup
@@ -35,7 +36,6 @@ from widgets.speculative import (
     turns_film,
 )
 from widgets.speculative_exercises import ACCEPTANCE, C, V
-from widgets.speculative_gain import Costs, Gain, measure_batches, measure_gain
 from widgets.speculative_hunt import Meters
 
 ODD = ["\n", "<b>&amp;</b>", "🎈", "שלום", " \t", "", "\x00"]

@@ -1,7 +1,7 @@
 """Explorers of speculative decoding: what becomes of each guess, and what guessing gains.
 
 The acceptance explorer runs both decoders anew at every change of a control; the others show what
-`widgets.speculative_gain` has measured.
+`minillm.gain` has measured.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ ones show of acceptance and cost also predicts the ratio, so that the theory is 
 import time
 from collections.abc import Callable
 from functools import partial
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -17,11 +17,13 @@ from tqdm import tqdm
 
 from minillm.acceptance import acceptance_by_position
 from minillm.bench.greedy import BAR, equal_tokens, transformers_greedy, transformers_peer
-from minillm.bench.rows import Measured, row
+from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, generators
 from minillm.drafters import Drafter, DraftModel, PromptLookup, early_exit
+from minillm.fast_draft import FastDraft
 from minillm.heldout import bench_prompts
+from minillm.kv_cache import KVCache
 from minillm.linear import kernel_names
 from minillm.optimized import optimized
 from minillm.repetition import distinct
@@ -31,7 +33,14 @@ from minillm.speedup import expected_tokens
 from minillm.timing import Pair, interleave
 from minillm.tokens import encode
 
-__all__ = ["assisted", "draft_greedy", "draft_sampled", "exit_early", "look_up"]
+__all__ = [
+    "assisted",
+    "draft_greedy",
+    "draft_sampled",
+    "draft_step",
+    "exit_early",
+    "look_up",
+]
 
 _NEW_TOKENS = 128
 _GAMMAS = range(1, 9)
@@ -41,13 +50,13 @@ _REPEATS = 3  # runs of each prompt
 @row("speculative/greedy", against="the optimized cached loop")
 def draft_greedy() -> Measured:
     """Guesses of the shipped draft, at temperature 0."""
-    return _against_cached(DraftModel(optimized(load("stories-draft")[0])), GREEDY)
+    return _against_cached(FastDraft(load("stories-draft")[0]), GREEDY)
 
 
 @row("speculative/temperature-1", against="the optimized cached loop")
 def draft_sampled() -> Measured:
     """Guesses of the shipped draft, at temperature 1: the texts differ, their law does not."""
-    return _against_cached(DraftModel(optimized(load("stories-draft")[0])), Sampler())
+    return _against_cached(FastDraft(load("stories-draft")[0]), Sampler())
 
 
 @row("speculative/prompt-lookup", against="the optimized cached loop")
@@ -60,6 +69,35 @@ def look_up() -> Measured:
 def exit_early() -> Measured:
     """Guesses of the target's own first layer, at temperature 0."""
     return _against_cached(DraftModel(early_exit(optimized(load("stories")[0]), 1)), GREEDY)
+
+
+@row("speculative/draft-step", against="a step of the target")
+def draft_step() -> Measured:
+    """A token of the draft, which costs c of a token of the target; the ratio is 1 / c."""
+    target, drafter = optimized(load("stories")[0]), FastDraft(load("stories-draft")[0])
+    step, tokens = drafter.step, torch.arange(_NEW_TOKENS)
+    ours, theirs = (KVCache(model.config, 1, _NEW_TOKENS) for model in (step, target))
+
+    @torch.inference_mode()
+    def small() -> list[Tensor]:
+        ours.truncate([0])
+        return [step(token, ours) for token in range(_NEW_TOKENS)]
+
+    @torch.inference_mode()
+    def large() -> list[Tensor]:
+        theirs.truncate([0])
+        return [target(token, theirs) for token in tokens.view(-1, 1, 1)]
+
+    small(), large()
+    pairs = list(interleave([(small, large)] * 9))
+    with torch.inference_mode():
+        naive = step.twin(tokens[None])[0]
+    apart = (torch.stack(pairs[-1].ours) - naive).abs().max()
+    if apart > 1e-3:
+        raise CheckFailedError(f"the draft's logits are {apart:.0e} from its twin's")
+    seconds = [(p.our_seconds / _NEW_TOKENS, p.their_seconds / _NEW_TOKENS) for p in pairs]
+    c = median(small / large for small, large in seconds)
+    return Measured(seconds, f"c = {c:.3f}; logits within {apart:.0e} of the twin's", "one call")
 
 
 @row("speculative/transformers", against="its own plain generate")

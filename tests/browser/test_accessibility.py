@@ -13,7 +13,7 @@ EXPLORERS |= {
 from minillm.drafters import PromptLookup
 from minillm.heldout import bench_prompts
 from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
-from widgets.speculative_gain import Costs, Gain
+from minillm.gain import Costs, Gain
 from widgets.speculative_hunt import Meters
 
 text = "The cat sat on the mat. The cat sat on"

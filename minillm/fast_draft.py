@@ -61,7 +61,7 @@ class _FastDrafting:
         q = torch.zeros(len(u), V, dtype=torch.float64, device="cpu")
         guesses: list[int] = []
         for row, number in zip(q, u.cpu(), strict=True):
-            logits = self._read([*text, *guesses], cache)
+            logits = self.step(guesses[-1], cache) if guesses else self._read(text, cache)
             try:
                 row[:], token = sampler.draw(logits, number)
             except ValueError:

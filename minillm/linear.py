@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 BLOCK = 8  # rows that a kernel for blocks is chosen and packed for
-_ROUNDS = 15
+_ROUNDS = 31
 
 Kernel = Callable[[Tensor], Tensor]
 

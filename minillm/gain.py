@@ -8,7 +8,7 @@ Dimensions: G guesses of a round, B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -87,7 +87,7 @@ class Costs:
 
     @property
     def measured(self) -> float:
-        """How many times faster than without guessing."""
+        """The speed-up of these rounds: how many times faster than without guessing."""
         return self.tokens * self.plain / self.seconds
 
 
@@ -125,16 +125,24 @@ def measure_gain(
         drafter: makes as many guesses as it is asked for.
         prompts: every second one, from the first, gives what the prediction is made of.
         gammas: numbers of guesses.
-        max_new_tokens: of each text.
+        max_new_tokens: of each text; two rounds of the most guesses must fit into it.
         sampler: of both decoders.
 
     Raises:
-        ValueError: fewer than two prompts, or no number of guesses.
+        ValueError: fewer than two prompts, no number of guesses or one below 1, or too few tokens;
+            before anything is decoded. As `Costs.of`, where the context ends a text too early.
     """
     if len(prompts) < 2 or not gammas:
         raise ValueError(f"{len(prompts)} prompts and {len(gammas)} gammas: 2 and 1 are needed")
+    if min(gammas) < 1:
+        raise ValueError(f"gammas must be at least 1, got {gammas}")
+    most = max(gammas)
+    if max_new_tokens < (needed := 2 * (most + 1)):
+        raise ValueError(
+            f"rounds of {most} guesses need at least {needed} new tokens, got {max_new_tokens}"
+        )
     decode = partial(_decode, model, drafter, max_new_tokens=max_new_tokens, sampler=sampler)
-    list(decode(prompts[0], 0)), list(decode(prompts[0], max(gammas)))  # warm up
+    list(decode(prompts[0], 0)), list(decode(prompts[0], most))  # warm up
     plain: tuple[list[Step], list[Step]] = [], []
     rounds: tuple[dict[int, list[Round]], ...] = tuple({G: [] for G in gammas} for _ in range(2))
     for index, prompt in enumerate(prompts):
@@ -171,7 +179,7 @@ def measure_batches(
     model: Model,
     drafter: Drafter,
     prompts: Sequence[Sequence[int]],
-    batches: Sequence[int],
+    batches: Iterable[int],
     *,
     gamma: int = 4,
     max_new_tokens: int = 32,
@@ -182,10 +190,12 @@ def measure_batches(
     decides when the batch is done.
 
     Raises:
-        ValueError: a batch larger than the number of prompts.
+        ValueError: a batch of no rows, or of more than there are prompts; or one that ends in the
+            step that reads the prompts.
     """
-    if max(batches, default=0) > len(prompts):
-        raise ValueError(f"{max(batches)} rows need as many prompts, got {len(prompts)}")
+    batches = list(batches)
+    if not all(1 <= B <= len(prompts) for B in batches):
+        raise ValueError(f"batches must be from 1 to {len(prompts)} rows, got {batches}")
     decode = partial(_decode_rows, model, drafter, gamma=gamma, max_new_tokens=max_new_tokens)
     rates = {}
     for B in batches:
@@ -212,7 +222,8 @@ def _decode_rows(
 
 
 def _rate(steps: Iterator[Step]) -> float:
-    next(steps)
-    later = list(steps)
+    _, *later = steps
+    if not later:
+        raise ValueError("all rows ended in the step that reads the prompts: too few new tokens")
     tokens = sum(len(row.tokens) for step in later for row in step.rows)
     return tokens / sum(step.seconds for step in later)

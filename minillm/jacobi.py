@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import index
 
 import torch
 from jaxtyping import Float
@@ -70,7 +71,11 @@ def initial_guess(guess: Guess, text: Sequence[int], size: int, vocabulary: int)
     Raises:
         ValueError: it is not `size` tokens of the vocabulary.
     """
-    tokens = guess(text, size, vocabulary)
+    guessed = guess([*text], size, vocabulary)  # a copy, which the guess may change
+    try:
+        tokens = [index(token) for token in guessed]
+    except TypeError as error:
+        raise ValueError(f"a guess must be whole numbers: {error}") from error
     if len(tokens) != size or not all(0 <= token < vocabulary for token in tokens):
         raise ValueError(f"a guess must be {size} tokens from 0 to {vocabulary - 1}, got {tokens}")
     return tokens
@@ -120,8 +125,13 @@ def decode_jacobi(
         stop: tokens that end a row once committed.
 
     Raises:
-        ValueError: a block below 1; a guess that is none, when it is made; or as `decode_cached`.
+        ValueError: a block below 1 or no whole number; a guess that is none, when it is made; or
+            as `decode_cached`.
     """
+    try:
+        block = index(block)
+    except TypeError as error:
+        raise ValueError(f"block must be a whole number: {error}") from error
     if block < 1:
         raise ValueError(f"a block must have at least 1 token, got {block}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)

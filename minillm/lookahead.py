@@ -19,6 +19,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import index
 
 import torch
 from jaxtyping import Float
@@ -94,8 +95,13 @@ def decode_lookahead(
         stop: tokens that end a row once committed.
 
     Raises:
-        ValueError: W or G below 1, N below 2; a guess that is none; or as `decode_cached`.
+        ValueError: W or G below 1, N below 2, or no whole numbers; a guess that is none; or as
+            `decode_cached`.
     """
+    try:
+        W, N, G = map(index, (W, N, G))
+    except TypeError as error:
+        raise ValueError(f"W, N and G must be whole numbers: {error}") from error
     if W < 1 or G < 1 or N < 2:
         raise ValueError(f"W and G must be at least 1 and N at least 2, got {W}, {G} and {N}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)

@@ -16,9 +16,14 @@ class NGramPool:
     ...     pool.add(gram)
     >>> pool.guesses(1)  # [4, 5] was not met for the longest time
     [(6, 7), (2, 3)]
+
+    Raises:
+        ValueError: n below 2, which leaves nothing to guess; or a bound below 1.
     """
 
     def __init__(self, n: int, bound: int):
+        if n < 2 or bound < 1:
+            raise ValueError(f"n must be at least 2 and bound at least 1, got {n} and {bound}")
         self.n, self.bound = n, bound
         self._behind: dict[int, list[tuple[int, ...]]] = {}
 

@@ -19,11 +19,13 @@ def distinct(tokens: Sequence[int], n: int = 4) -> float:
     """Different n-grams over all n-grams.
 
     Raises:
-        ValueError: fewer than n tokens.
+        ValueError: n below 1, or fewer than n tokens.
 
     >>> distinct([1, 2, 1, 2, 1, 2], n=2)
     0.4
     """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     if not grams:
         raise ValueError(f"{len(tokens)} tokens hold no {n}-gram")

@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         while written < arguments.tokens:
             text = next(source)
             size = len(encode(tokenizer, text))
-            texts, written = [*texts, text], written + size
+            texts.append(text)
+            written += size
             bar.update(size)
     joined = f"\n{END_OF_TEXT}\n".join(texts) + "\n"
     write_whole(arguments.out, lambda path: path.write_text(joined, encoding="utf-8"))

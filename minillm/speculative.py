@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import index
 
 import torch
 from jaxtyping import Float
@@ -104,10 +105,14 @@ def decode_speculative(
         stop: tokens that end a row once committed.
 
     Raises:
-        ValueError: gamma below 1, a drafter of another vocabulary, or one that guesses more than
-            it may; or as `decode_cached`.
+        ValueError: gamma below 1 or no whole number, a drafter of another vocabulary, or one that
+            guesses more than it may; or as `decode_cached`.
     """
-    largest = gamma if isinstance(gamma, int) else gamma.largest
+    try:
+        gamma = gamma if isinstance(gamma, AdaptiveGamma) else index(gamma)
+    except TypeError as error:
+        raise ValueError(f"gamma must be a whole number or an AdaptiveGamma: {error}") from error
+    largest = gamma.largest if isinstance(gamma, AdaptiveGamma) else gamma
     if largest < 1:
         raise ValueError(f"gamma must be at least 1, got {largest}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
@@ -156,7 +161,7 @@ def _speculate(
 
 def _guesses(gamma: int | AdaptiveGamma, room: int, accepted: int, judged: int) -> int:
     """Guesses of a row's next round: the token behind them needs room as well."""
-    wanted = gamma if isinstance(gamma, int) else gamma.choose(accepted, judged)
+    wanted = gamma.choose(accepted, judged) if isinstance(gamma, AdaptiveGamma) else gamma
     return max(min(wanted, room - 1), 0)
 
 

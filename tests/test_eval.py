@@ -11,7 +11,7 @@ from minillm import eval as eval_command
 from minillm.acceptance import acceptance
 from minillm.cli import main
 from minillm.decoding import collect, decode_cached, generators
-from minillm.repetition import repetition
+from minillm.repetition import distinct, repetition
 from minillm.sampling import Sampler
 
 PROMPTS = [tokens_of(i, n).tolist() for i, n in enumerate((3, 7, 5))]
@@ -81,6 +81,12 @@ def test_repetition_is_counted_on_what_the_model_writes() -> None:
     assert found.below_90_percent == sum(share < 0.9 for share in shares)
     with pytest.raises(ValueError, match="3 tokens hold no 4-gram"):
         repetition(model, PROMPTS, 1.0, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_n_grams_of_no_tokens_are_refused(n: int) -> None:
+    with pytest.raises(ValueError, match=f"n must be at least 1, got {n}"):
+        distinct([1, 2], n)
 
 
 @pytest.mark.parametrize(

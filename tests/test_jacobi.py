@@ -1,5 +1,6 @@
 """Jacobi decoding: the plain text from any guess, in no more passes; each pass as it should be."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -257,6 +258,24 @@ def test_a_guess_of_other_tokens_is_refused(tiny: Tiny, wrong: list[int]) -> Non
         next(steps)
 
 
+@pytest.mark.parametrize("wrong", [[0.0, 1.0, 2.0], None], ids=str)
+def test_a_guess_of_no_whole_numbers_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="a guess must be whole numbers"):
+        initial_guess(lambda *_: wrong, [1], 3, 31)
+
+
+def test_a_guess_may_change_its_text_and_be_a_tensor() -> None:
+    text = [1, 2]
+
+    def guess(text: Any, size: int, vocabulary: int) -> Any:
+        text.append(9)
+        return torch.tensor([text[-1]] * size)
+
+    tokens = initial_guess(guess, text, 3, 31)
+    assert (text, tokens) == ([1, 2], [9, 9, 9])
+    assert {type(token) for token in tokens} == {int}
+
+
 # Arguments
 
 
@@ -280,6 +299,15 @@ def test_bad_arguments_are_refused_at_the_call(
     arguments: dict[str, Any] = {"prompts": [[1]], "max_new_tokens": 3} | changed
     with pytest.raises(ValueError, match=named):
         decode_jacobi(tiny(), **arguments)
+
+
+def test_any_whole_number_is_a_block_and_nothing_else(tiny: Tiny) -> None:
+    """Called without the check of annotations, as readers call it."""
+    decode: Any = inspect.unwrap(decode_jacobi)
+    first = next(decode(tiny(), [[1]], block=torch.tensor(3), max_new_tokens=9))
+    assert len(first.rows[0].before) == 3
+    with pytest.raises(ValueError, match="block must be a whole number"):
+        decode(tiny(), [[1]], block=2.5, max_new_tokens=9)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS[:2], ids=str)

@@ -1,6 +1,8 @@
 """Lookahead decoding: the plain text from any pool, and each pass as the mask says."""
 
+import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from math import ceil
 from typing import Any
@@ -358,6 +360,15 @@ def test_bad_arguments_are_refused_at_the_call(
     arguments: dict[str, Any] = {"prompts": [[1]], "max_new_tokens": 3} | changed
     with pytest.raises(ValueError, match=named):
         decode_lookahead(tiny(), **arguments)
+
+
+@pytest.mark.parametrize("name", ["W", "N", "G"])
+def test_any_whole_number_is_a_setting_and_nothing_else(tiny: Tiny, name: str) -> None:
+    """Called without the check of annotations, as readers call it."""
+    decode: Any = partial(inspect.unwrap(decode_lookahead), tiny(), [[1]], max_new_tokens=9)
+    assert minillm.collect(decode(**{name: torch.tensor(3)})) == minillm.collect(decode())
+    with pytest.raises(ValueError, match="W, N and G must be whole numbers"):
+        decode(**{name: 2.5})
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS[:2], ids=str)

@@ -48,6 +48,12 @@ def test_other_n_grams_are_refused(gram: list[int]) -> None:
         NGramPool(3, 2).add(gram)
 
 
+@pytest.mark.parametrize(("n", "bound"), [(1, 2), (0, 2), (2, 0), (2, -1)])
+def test_pools_of_nothing_are_refused(n: int, bound: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, got {n} and {bound}"):
+        NGramPool(n, bound)
+
+
 def test_what_a_caller_does_to_the_guesses_changes_no_pool() -> None:
     pool = NGramPool(2, 3)
     pool.add([1, 2])

@@ -8,12 +8,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import oracles
 import pytest
 import torch
@@ -748,6 +749,24 @@ def test_bad_arguments_are_refused_at_the_call(changed: dict[str, Any], named: s
     arguments: Any = {"prompts": [[1]], "max_new_tokens": 3, "drafter": DraftModel(model)} | changed
     with pytest.raises(ValueError, match=named):
         decode_speculative(model, **arguments)  # and not at the first next()
+
+
+def test_any_whole_number_is_a_gamma_and_nothing_else() -> None:
+    """Called without the check of annotations, as readers call it."""
+    prompts, answers = [[1, 2]], [list(range(1, 9))]
+    decode: Any = partial(
+        inspect.unwrap(decode_speculative),
+        Scripted(minillm, prompts, answers),
+        prompts,
+        drafter=Guessing(minillm, prompts, answers, right=9, wrong=0),
+        max_new_tokens=8,
+    )
+    for gamma in (np.int64(3), torch.tensor(3)):
+        steps = decode(gamma=gamma)
+        assert [step.rows[0].guesses for step in steps] == [(1, 2, 3), (5, 6, 7)]
+    for wrong in (2.5, "3", None):
+        with pytest.raises(ValueError, match="gamma must be a whole number or an AdaptiveGamma"):
+            decode(gamma=wrong)
 
 
 @pytest.mark.parametrize(

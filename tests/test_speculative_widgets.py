@@ -557,10 +557,30 @@ def test_gains_are_measured_for_each_number_of_guesses() -> None:
             assert half.G == G == len(half.acceptance)
             assert 1 <= half.tokens <= G + 1
             assert min(half.draft, half.verify, half.plain, half.rest) > 0
-    with pytest.raises(ValueError, match="1 prompts and 1 gammas"):
-        measure_gain(target, DraftModel(draft), [[1]], [1])
-    with pytest.raises(ValueError, match="2 prompts and 0 gammas"):
-        measure_gain(target, DraftModel(draft), [[1], [2]], [])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "gammas", "named"),
+    [
+        (1, [1], "1 prompts and 1 gammas"),
+        (2, [], "2 prompts and 0 gammas"),
+        (2, [3, 0], r"gammas must be at least 1, got \[3, 0\]"),
+        (2, [3, 6], "rounds of 6 guesses need at least 14 new tokens, got 13"),
+    ],
+)
+def test_gains_that_cannot_be_measured_are_refused_first(
+    prompts: int, gammas: list[int], named: str
+) -> None:
+    model = oracles.Overhearing(pair()[0])
+    with pytest.raises(ValueError, match=named):
+        measure_gain(model, PromptLookup(), [[1]] * prompts, gammas, max_new_tokens=13)
+    assert model.heard == []  # nothing was decoded
+
+
+def test_so_many_tokens_leave_a_full_round_behind_the_first() -> None:
+    target, _ = pair()
+    [gain] = measure_gain(target, DraftModel(target), [[1], [2]], [3], max_new_tokens=8).values()
+    assert gain.fitted.tokens == gain.tried.tokens == 4
 
 
 def gains() -> dict[str, dict[int, Gain]]:
@@ -643,12 +663,24 @@ def test_runs_share_their_numbers_of_guesses(explorer: type) -> None:
 def test_rates_of_a_batch_count_all_rows() -> None:
     target, draft = pair()
     rates = measure_batches(
-        target, DraftModel(draft), [[1], [2, 3], [4]], [1, 3], gamma=2, max_new_tokens=8
+        target, DraftModel(draft), [[1], [2, 3], [4]], iter([1, 3]), gamma=2, max_new_tokens=8
     )
     assert list(rates) == [1, 3]
     assert all(rate > 0 for both in rates.values() for rate in both)
-    with pytest.raises(ValueError, match="4 rows need as many prompts, got 1"):
-        measure_batches(target, DraftModel(draft), [[1]], [4])
+
+
+@pytest.mark.parametrize("wrong", [4, 0, -1])
+def test_batches_of_other_sizes_than_there_are_prompts(wrong: int) -> None:
+    model = oracles.Overhearing(pair()[0])
+    with pytest.raises(ValueError, match=rf"from 1 to 3 rows, got \[1, {wrong}\]"):
+        measure_batches(model, PromptLookup(), [[1], [2], [3]], [1, wrong])
+    assert model.heard == []  # nothing was decoded
+
+
+def test_a_batch_that_ends_at_once_has_no_rate() -> None:
+    target, _ = pair()
+    with pytest.raises(ValueError, match="all rows ended in the step that reads the prompts"):
+        measure_batches(target, DraftModel(target), [[1]], [1], gamma=4, max_new_tokens=5)
 
 
 def test_batches_are_shown_as_gain_and_as_rates() -> None:

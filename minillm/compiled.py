@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["byte_pointer", "compiled", "exp", "pointer"]
+__all__ = ["byte_pointer", "compiled", "exp", "integer_pointer", "pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 _jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
@@ -39,6 +39,12 @@ def pointer(context: Any, address: Any) -> Any:
 def byte_pointer(context: Any, address: Any) -> Any:
     """The integer `address` as a pointer to int8."""
     return types.CPointer(types.int8)(address), _address
+
+
+@intrinsic
+def integer_pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to int32."""
+    return types.CPointer(types.int32)(address), _address
 
 
 @intrinsic

@@ -39,34 +39,37 @@ class FusedBlock(nn.Module):
     def __init__(self, plain: Block):
         super().__init__()
         self.plain = plain
-        attention, mlp = plain.attention, plain.mlp
-        matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down  # each a FastLinear
-        kernels: list[Kernel] = [matrix.kernel for matrix in matrices]
-        self._qkv, self._out, self._gate_up, self._down = kernels
-        self._gate = _GATES[type(mlp.act)]
+        attention = plain.attention
+        self._qkv, self._out = _kernels(attention.qkv, attention.out)
+        self._take_mlp(plain.mlp)
         self._norms = [plain.attention_norm.weight, plain.mlp_norm.weight]
         self._eps = plain.mlp_norm.eps
         self._heads = attention.query_heads, attention.kv_heads, attention.head_dim
         self._layer = attention.layer
         self._scratch = torch.empty(_FEW, dtype=torch.float32, device="cpu")
 
-    @staticmethod
-    def fits(block: nn.Module) -> TypeGuard[Block]:
+    @classmethod
+    def fits(cls, block: nn.Module) -> TypeGuard[Block]:
         """Whether the loops compute what this block does: the library's own, part by part."""
         if type(block) is not Block or type(block.attention) is not Attention:
             return False
-        attention, mlp = block.attention, block.mlp
-        norms = block.attention_norm, block.mlp_norm
-        matrices: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
+        attention, norms = block.attention, (block.attention_norm, block.mlp_norm)
         return (
-            type(mlp) is MLP
-            and type(mlp.act) in _GATES
+            cls._fits_mlp(block.mlp)
             and type(attention.attend) is Attend
             and attention.qk_norm is None
             and all(type(norm) is RMSNorm and plain_numbers(norm.weight) for norm in norms)
-            and all(type(matrix) is FastLinear for matrix in matrices)
+            and _are_fast(attention.qkv, attention.out)
             and not any(x._forward_hooks or x._forward_pre_hooks for x in block.modules())
         )
+
+    @staticmethod
+    def _fits_mlp(mlp: nn.Module) -> bool:
+        return type(mlp) is MLP and type(mlp.act) in _GATES and _are_fast(mlp.gate_up, mlp.down)
+
+    def _take_mlp(self, mlp: MLP) -> None:
+        self._gate_up, self._down = _kernels(mlp.gate_up, mlp.down)
+        self._gate = _GATES[type(mlp.act)]
 
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
@@ -140,6 +143,14 @@ class FusedBlock(nn.Module):
         else:
             mixed = self.plain.attention.attend(queries, k, v, mask)
         return mixed.transpose(1, 2).reshape(B * T, H * D)
+
+
+def _are_fast(*matrices: nn.Module) -> bool:
+    return all(type(matrix) is FastLinear for matrix in matrices)
+
+
+def _kernels(*matrices: Any) -> list[Kernel]:
+    return [matrix.kernel for matrix in matrices]
 
 
 class FusedNorm(nn.Module):

@@ -3,68 +3,133 @@
 The weights are given as integers and one scale per output, w = integer x scale. `Int8Weights`
 leaves the activations as numbers; `Int8Rows` rounds them to integers too, with a scale for each
 row, so that a row's result does not depend on the rows beside it. A scale for the whole block, as
-in torch's own dynamic quantization, would let token 7 change the result of token 0.
+in torch's own dynamic quantization, would let token 7 change the result of token 0. Sums of
+integers are exact in any order: a row alone and the row in a block give the same, bit for bit.
 
-The kernels are torch's int8 operators on the CPU. Their names are private and may go; without
-them, and on other devices, the same numbers are multiplied by `F.linear`.
+The kernels are torch's int8 operators on the CPU. Their names are private and may go, and on
+processors without dot products of bytes they may saturate, so that each is tried before it is
+taken. Without them, and on other devices, the same numbers are multiplied by `F.linear`.
 
 Dimensions: R rows (tokens), N outputs, K inputs.
 """
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from minillm import int8_loops
 from minillm.linear import Kernel
 
-__all__ = ["Int8Rows", "Int8Weights"]
+__all__ = ["INT_MM", "Int8Rows", "Int8Weights"]
 
-_LANES = 16  # the kernel reads so many inputs at once, and does not check
-_LEVELS = 63  # of an activation: pairs of products must fit 16 bits on processors without VNNI
+INT_MM = "_int_mm int8"  # the kernel whose sums are exact
+
+_LANES = 16  # the weight-only kernel reads so many inputs at once, and does not check
+_LEVELS = 127
+_FEWER = 63  # FBGEMM: pairs of products must fit 16 bits on processors without VNNI
 
 
 def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
-    """The name of the kernel, and (R, K) bfloat16 to (R, N) through it."""
+    """The name of the kernel, and (R, K) to (R, N) through it."""
     halves = scales.to(torch.bfloat16)
     try:
-        if integers.is_cpu and scales.is_cpu and integers.shape[1] % _LANES == 0:
-            torch._weight_int8pack_mm(integers[:1].bfloat16(), integers[:1], halves[:1])
-            return "_weight_int8pack_mm (bfloat16)", lambda rows: torch._weight_int8pack_mm(
-                rows, integers, halves
-            )
+        if integers.is_cpu and integers.shape[1] % _LANES == 0:
+            multiply = torch._weight_int8pack_mm
+            multiply(integers[:1].bfloat16(), integers[:1], halves[:1])
+            return "_weight_int8pack_mm (bfloat16)", lambda rows: multiply(
+                rows.bfloat16().contiguous(), integers, halves
+            ).float()
     except (AttributeError, RuntimeError):
         pass
     weight = integers.float() * halves.float()[:, None]
-    return "F.linear over dequantized weights", lambda rows: F.linear(rows.float(), weight)
+    return _DEQUANTIZED, lambda rows: F.linear(rows.bfloat16().float(), weight)
 
 
 def _both(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
-    """The name of the kernel, and rows within +-1 to (..., N) through it."""
+    """The name of the kernel, and (R, K) to (R, N) through it."""
+    if integers.is_cpu and integers.shape[1] > 1 and _exact_products():  # of 1, _int_mm is wrong
+        return INT_MM, _integer_products(integers, scales)
     try:
-        if integers.device.type == "cpu":
-            zeros = torch.zeros(len(scales), dtype=torch.int64)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # quantized tensors are deprecated
-                make = torch._make_per_channel_quantized_tensor
-                packed = torch.ops.quantized.linear_prepack(
-                    make(integers, scales.double(), zeros, 0), None
-                )
-            multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-            return "FBGEMM int8", lambda rows: multiply(rows, 1 / _LEVELS, _LEVELS + 1, packed)
+        if integers.is_cpu:
+            return "FBGEMM int8", _rows_to_one(_fbgemm(integers, scales))
     except (AttributeError, RuntimeError):
         pass
     weight = integers.float() * scales[:, None]
-    return "F.linear over dequantized weights", lambda rows: F.linear(
-        (rows * _LEVELS).round() / _LEVELS, weight
-    )
+    return _DEQUANTIZED, _rows_to_one(lambda x: F.linear((x * _LEVELS).round() / _LEVELS, weight))
+
+
+_DEQUANTIZED = "F.linear over dequantized weights"
+
+
+@cache
+def _exact_products() -> bool:
+    """Whether torch multiplies bytes here, at their largest too."""
+    left = torch.full((2, 64), _LEVELS, dtype=torch.int8, device="cpu")
+    left[1].neg_()
+    try:
+        sums = torch._int_mm(left, left[:1].expand(16, 64).contiguous().T)
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((sums.abs() == 64 * _LEVELS**2).all())
+
+
+def _integer_products(integers: Tensor, scales: Tensor) -> Kernel:
+    N, K = integers.shape
+    columns, product = integers.T, torch._int_mm
+    codes, steps = integers.new_empty(1, K), scales.new_empty(1)  # kept for as many rows again
+
+    def multiply(rows: Tensor) -> Tensor:
+        nonlocal codes, steps
+        rows = rows.contiguous()
+        R = rows.shape[0]
+        if R != codes.shape[0]:
+            codes, steps = integers.new_empty(R, K), scales.new_empty(R)
+        step = steps.data_ptr()
+        int8_loops.round_rows(rows.data_ptr(), K, codes.data_ptr(), step, R, K)
+        sums, out = product(codes, columns), rows.new_empty(R, N)
+        int8_loops.rescale(sums.data_ptr(), step, scales.data_ptr(), out.data_ptr(), R, N)
+        return out
+
+    return multiply
+
+
+def _fbgemm(integers: Tensor, scales: Tensor) -> Kernel:
+    """Of rows within +-1."""
+    zeros = torch.zeros(len(scales), dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # quantized tensors are deprecated
+        make = torch._make_per_channel_quantized_tensor
+        weight = make(integers, scales.double(), zeros, 0)
+        packed = torch.ops.quantized.linear_prepack(weight, None)
+    multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    return lambda rows: multiply(rows, 1 / _FEWER, _FEWER + 1, packed)
+
+
+def _rows_to_one(multiply: Kernel) -> Kernel:
+    """A kernel for any rows from one for rows within +-1."""
+
+    def scaled(rows: Tensor) -> Tensor:
+        largest = rows.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        return multiply(rows / largest) * largest
+
+    return scaled
 
 
 class _Int8(nn.Module):
-    """Integers and their scales behind one of torch's operators, or `F.linear`."""
+    """Integers and their scales behind one of torch's operators, or `F.linear`.
+
+    Attributes:
+        integers: (N, K).
+        scales: (N,) in float32.
+        bias: (N,) or None.
+        name: of the kernel.
+        kernel: (R, K) in float32 to (R, N), the bias included.
+    """
 
     prepare: Callable[[Tensor, Tensor], tuple[str, Kernel]]
 
@@ -80,11 +145,13 @@ class _Int8(nn.Module):
                 f"integers and a scale per output are needed, got a matrix of {integers.dtype}, "
                 f"{tuple(integers.shape)}, and scales of {tuple(scales.shape)}"
             )
-        self.outputs, self.bias = len(integers), bias
-        self.kernel, self._multiply = self.prepare(integers.contiguous(), scales)
+        self.integers, self.scales = integers.contiguous(), scales.float().contiguous()
+        self.name, multiply = self.prepare(self.integers, self.scales)
+        self.bias = bias
+        self.kernel = multiply if bias is None else lambda rows: multiply(rows) + bias
 
-    def _biased(self, y: Tensor) -> Tensor:
-        return y if self.bias is None else y + self.bias
+    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        return self.kernel(x.flatten(0, -2).float()).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 class Int8Weights(_Int8):
@@ -92,17 +159,11 @@ class Int8Weights(_Int8):
 
     prepare = staticmethod(_weight_only)
 
-    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
-        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        y = self._multiply(rows.contiguous()).to(x.dtype)
-        return self._biased(y.view(*x.shape[:-1], self.outputs))
-
 
 class Int8Rows(_Int8):
-    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number."""
+    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number.
+
+    FBGEMM, the kernel of processors without exact products of bytes, has 63 levels.
+    """
 
     prepare = staticmethod(_both)
-
-    def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
-        largest = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        return self._biased(self._multiply(x / largest) * largest)

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(1)
 pytest.register_assert_rewrite("oracles")
 (package,) = find_spec("minillm").submodule_search_locations
-compiled = {"compiled", "loops", "step_loop"}  # by numba, which knows no decorators
+compiled = {"compiled", "int8_loops", "loops", "step_loop"}  # by numba, which knows no decorators
 checked = {path.stem for path in Path(package).iterdir()} - compiled
 install_import_hook([f"minillm.{stem}" for stem in checked], "typecheck.typecheck")
 

@@ -1,12 +1,22 @@
 """Eight-bit kernels: right, row by row, at the extremes, and without torch's operators."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from minillm.int8 import Int8Rows, Int8Weights
+from minillm import int8
+from minillm.int8 import INT_MM, Int8Rows, Int8Weights
 
 LAYERS = [Int8Weights, Int8Rows]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """What a test without an operator has found out."""
+    yield
+    int8._exact_products.cache_clear()
 
 
 def quantized(n: int = 48, k: int = 64, *, seed: int = 0):
@@ -84,9 +94,11 @@ def test_without_the_private_operators_the_result_is_the_same(layer, monkeypatch
     native = layer(integers, scales)
     expected = native(x)
     monkeypatch.delattr(torch, "_weight_int8pack_mm")
+    monkeypatch.delattr(torch, "_int_mm")
+    int8._exact_products.cache_clear()
     monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
     hidden = layer(integers, scales)
-    assert hidden.kernel == "F.linear over dequantized weights" != native.kernel
+    assert hidden.name == "F.linear over dequantized weights" != native.name
     assert relative_error(hidden(x), expected) < 0.004
 
 
@@ -97,3 +109,49 @@ def test_scales_that_do_not_fit_are_refused(layer) -> None:
         layer(integers, scales[:5])
     with pytest.raises(ValueError, match=r"got a matrix of torch\.float32"):
         layer(weight, scales)
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 16, 31, 64, 320])
+@pytest.mark.parametrize("R", [1, 2, 5])
+def test_rows_of_integers_are_their_naive_twin(R: int, K: int) -> None:
+    """Round, multiply, rescale, each as torch says it."""
+    integers, scales, _ = quantized(24, K)
+    layer = Int8Rows(integers, scales)
+    x = torch.randn(R, K, generator=torch.Generator().manual_seed(5))
+    steps = x.abs().amax(-1, keepdim=True) / 127
+    codes = (x / steps).round()
+    expected = (codes.long() @ integers.long().T) * steps * scales
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sums_of_integers_are_exact_in_any_block() -> None:
+    integers, scales, _ = quantized()
+    layer = Int8Rows(integers, scales)
+    if layer.name != INT_MM:
+        pytest.skip("this processor has no exact products of bytes")
+    x = torch.randn(9, 64, generator=torch.Generator().manual_seed(6))
+    block = layer(x)
+    assert all(layer(x[r : r + 1]).equal(block[r : r + 1]) for r in range(9))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_so_and_spoils_no_other_row(layer, bad: float) -> None:
+    integers, scales, _ = quantized()
+    kernel = layer(integers, scales)
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(7))
+    expected = kernel(x)
+    x[1, 5] = bad
+    y = kernel(x)
+    assert not y[1].isfinite().any()
+    assert y[[0, 2]].equal(expected[[0, 2]])
+
+
+def test_fbgemm_where_products_of_bytes_are_not_exact(monkeypatch) -> None:
+    integers, scales, weight = quantized()
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(max=32767))
+    int8._exact_products.cache_clear()
+    layer = Int8Rows(integers, scales)
+    assert layer.name != INT_MM
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(8))
+    assert relative_error(layer(x), x @ weight.T) < 0.02

@@ -8,13 +8,20 @@ import argparse
 import json
 from dataclasses import asdict
 
-from minillm.bench import decoding, optimized, parallel, speculative  # register their rows
+from minillm.bench import (  # register their rows
+    decoding,
+    optimized,
+    parallel,
+    quantization,
+    sparsity,
+    speculative,
+)
 from minillm.bench.rows import ROWS, BenchRow, measure
 from minillm.cli import table
 
 __all__ = ["add_arguments", "run"]
 
-_ROW_MODULES = (decoding, optimized, parallel, speculative)
+_ROW_MODULES = (decoding, optimized, parallel, speculative, sparsity, quantization)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

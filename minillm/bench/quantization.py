@@ -1,0 +1,121 @@
+"""Bench rows of lesson 08: the model in eight bits against the optimized one in float32.
+
+An int8 model is another model: its texts may differ from those in float32, and what must agree is
+the loss on held-out text, measured on the path that is timed. Guess and verify on top of it is
+exact again: its texts are those of the int8 model's own plain loop.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from minillm.bench.greedy import BAR, equal_tokens
+from minillm.bench.rows import CheckFailedError, Measured, row
+from minillm.checkpoint import load
+from minillm.decoding import Step, decode_cached
+from minillm.drafters import DraftModel
+from minillm.evaluation import evaluate
+from minillm.heldout import bench_prompts, stories
+from minillm.int8_twin import INT8, int8_twin
+from minillm.optimized import optimized
+from minillm.quantized_model import QuantizedTransformer, quantize_model
+from minillm.speculative import decode_speculative
+from minillm.timing import Pair, interleave
+from minillm.tokens import encode
+from minillm.training.text_data import pack
+from minillm.transformer import Transformer
+
+__all__ = ["both_rounded", "guess_and_verify", "weights_only"]
+
+_NEW_TOKENS = 128
+_GAMMA = 4
+_BOUND = 0.002  # of the loss in float32, for weights alone
+_AGAINST = "the optimized cached loop in float32"
+
+Texts = Callable[[list[int]], list[Any]]
+
+
+@row("quantization/int8", against=_AGAINST)
+def weights_only() -> Measured:
+    """Weights in int8 per channel, activations as numbers; greedy."""
+    return _against_float32(round_activations=False, bound=_BOUND)
+
+
+@row("quantization/w8a8", against=_AGAINST)
+def both_rounded() -> Measured:
+    """Weights and activations in int8; greedy."""
+    return _against_float32(round_activations=True, bound=None)
+
+
+@row("quantization/int8-speculative", against=_AGAINST)
+def guess_and_verify() -> Measured:
+    """Target and draft with weights and activations in int8; greedy, four guesses a round."""
+    tokenizer = load("stories")[1]
+    target, draft = (
+        int8_twin(quantize_model(load(name)[0], INT8), round_activations=True)
+        for name in ("stories", "stories-draft")
+    )
+
+    def guess(prompt: list[int]) -> list[Any]:
+        rounds = decode_speculative(
+            target, [prompt], drafter=DraftModel(draft), gamma=_GAMMA, max_new_tokens=_NEW_TOKENS
+        )
+        return list(rounds)
+
+    pairs = _interleaved(tokenizer, guess, partial(_plain, optimized(load("stories")[0])))
+    prompts = _prompts(tokenizer)[: len(pairs)]
+    equal = equal_tokens(
+        [_scored(pair.ours) for pair in pairs],
+        [[token for token, _ in _scored(_plain(target, prompt))] for prompt in prompts],
+    )
+    return _measured(pairs, f"as the int8 loop: {equal}; {_GAMMA} guesses a round", target)
+
+
+def _against_float32(*, round_activations: bool, bound: float | None) -> Measured:
+    """Greedy texts of an int8 twin; the loss may exceed that in float32 by the share `bound`."""
+    model, tokenizer = load("stories")
+    fast, quantized = optimized(model), _quantized()
+    twin = int8_twin(quantized, round_activations=round_activations)
+    text = pack(tokenizer, stories())
+    plain, ours = (evaluate(x, text).loss for x in (fast, twin))
+    if bound is not None and ours > plain * (1 + bound):
+        raise CheckFailedError(f"loss {ours:.4f}, in float32 {plain:.4f}")
+    pairs = _interleaved(tokenizer, partial(_plain, twin), partial(_plain, fast))
+    stored = sum(parameter.nbytes for parameter in model.parameters())
+    check = (
+        f"held-out loss {ours / plain - 1:+.2%} ({plain:.4f} in float32); "
+        f"{quantized.nbytes:,} bytes of weights, 1/{stored / quantized.nbytes:.2f}"
+    )
+    return _measured(pairs, check, twin)
+
+
+@cache
+def _quantized() -> QuantizedTransformer:
+    return quantize_model(load("stories")[0], INT8)
+
+
+def _prompts(tokenizer: Tokenizer) -> list[list[int]]:
+    return [encode(tokenizer, prompt) for prompt in bench_prompts()]
+
+
+def _plain(model: Transformer, prompt: list[int]) -> list[Step]:
+    return list(decode_cached(model, [prompt], max_new_tokens=_NEW_TOKENS))
+
+
+def _interleaved(tokenizer: Tokenizer, ours: Texts, theirs: Texts) -> list[Pair[Any, Any]]:
+    runs = [(partial(ours, prompt), partial(theirs, prompt)) for prompt in _prompts(tokenizer)]
+    return list(tqdm(interleave(runs), total=len(runs), desc="texts", **BAR))
+
+
+def _scored(steps: list[Any]) -> list[Any]:
+    """Tokens, each with the logits it was picked from."""
+    rows = [step.rows[0] for step in steps]
+    return [pair for row in rows for pair in zip(row.tokens, row.logits, strict=True)]
+
+
+def _measured(pairs: list[Pair[Any, Any]], check: str, twin: Transformer) -> Measured:
+    seconds = [(p.our_seconds / _NEW_TOKENS, p.their_seconds / _NEW_TOKENS) for p in pairs]
+    return Measured(seconds, check, f"{twin.head.name}, compiled loops between")

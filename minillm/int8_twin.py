@@ -1,0 +1,68 @@
+"""The same eight bits, faster: an int8 model on kernels that read bytes, in fused blocks.
+
+`int8_twin` is to a model in int8 what `minillm.optimized` is to one in float32; the naive twin is
+the quantized model, which unpacks its matrices each time.
+"""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from minillm.fused import FusedBlock, FusedNorm
+from minillm.int8 import Int8Rows, Int8Weights
+from minillm.int8_block import Int8Block
+from minillm.quantization import Spec
+from minillm.quantized_linear import QuantLinear
+from minillm.quantized_model import QuantizedTransformer
+from minillm.transformer import Block, Transformer
+
+__all__ = ["INT8", "int8_twin"]
+
+INT8 = Spec("int8", group="channel")
+
+
+class _Rows(nn.Module):
+    """`minillm.quantized_linear.QuantEmbedding`, its naive twin, in fewer operations."""
+
+    def __init__(self, plain: Any):
+        super().__init__()
+        matrix = plain.quantized
+        self.packed, self._scales = plain.packed, matrix.grid.scales
+        self._integers = matrix.codes.view(torch.int8)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self._integers[tokens] * self._scales[tokens]
+
+
+def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transformer:
+    """A twin that multiplies bytes; it shares the model's weights.
+
+    Args:
+        model: in int8 with a scale for each channel; it stays as it is.
+        round_activations: multiply integers with integers (`minillm.int8.Int8Rows`), not with
+            numbers (`minillm.int8.Int8Weights`).
+
+    Raises:
+        ValueError: a model in another format, or on another device than the CPU.
+    """
+    if model.device.type != "cpu":
+        raise ValueError(f"the kernels are for the CPU, the model is on {model.device}")
+    kind = Int8Rows if round_activations else Int8Weights
+    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in model.buffers()})
+    twin.set_submodule("embed", _Rows(model.embed))
+    for name, layer in list(twin.named_modules()):
+        if isinstance(layer, QuantLinear):
+            if layer.spec != INT8:
+                raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
+            matrix = layer.quantized
+            integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
+            twin.set_submodule(name, kind(integers, scales, layer.bias))
+    if model.config.hidden_act in ("relu", "silu") and not model.config.qk_norm:
+        for index, block in enumerate(twin.blocks):
+            fused = Int8Block if Int8Block.fits(block) else FusedBlock
+            twin.blocks[index] = fused(cast(Block, block))
+    if FusedNorm.fits(twin.norm):
+        twin.set_submodule("norm", FusedNorm(twin.norm))
+    return twin

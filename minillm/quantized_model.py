@@ -1,0 +1,178 @@
+"""A model in few bits: every matrix rounded, norms and biases as they are; saved and loaded.
+
+A file is one safetensors: of each matrix its packed codes, scales and zero points, and in the
+metadata the model's config and how each matrix is stored.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from minillm.checkpoint import write_whole
+from minillm.config import ModelConfig
+from minillm.packing import unpack
+from minillm.quantization import Grid, Quantized, Spec, quantize
+from minillm.quantized_linear import QuantEmbedding, QuantLinear
+from minillm.transformer import Transformer
+
+__all__ = ["QuantizedTransformer", "load_quantized", "matrices", "quantize_model", "save_quantized"]
+
+_PARTS = ("packed", "scales", "zeros", "whole")
+
+
+class QuantizedTransformer(Transformer):
+    """A `Transformer` whose matrices are in few bits.
+
+    Args:
+        config: of the model.
+        stored: the matrices by the name of their layer; a tied head is that of "embed".
+        others: norms and biases, by their names in the plain model.
+    """
+
+    def __init__(
+        self, config: ModelConfig, stored: Mapping[str, Quantized], others: Mapping[str, Tensor]
+    ):
+        with torch.device("meta"):
+            super().__init__(config)
+        for name, quantized in stored.items():
+            bias = others.get(f"{name}.bias")
+            layer = QuantLinear(quantized, bias) if name != "embed" else QuantEmbedding(quantized)
+            self.set_submodule(name, layer)
+        if config.tie_word_embeddings:
+            self.set_submodule("head", _sharing(self.embed))
+        norms = {name: tensor for name, tensor in others.items() if not name.endswith(".bias")}
+        self.load_state_dict(norms, strict=False, assign=True)
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        embed: Any = self.embed
+        return embed.packed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        return torch.float32
+
+    @property
+    def nbytes(self) -> int:
+        """Of everything that is stored; a matrix that serves twice counts once."""
+        stored = [*self.parameters(), *self._packed_buffers()]
+        return sum({tensor.data_ptr(): tensor.nbytes for tensor in stored}.values())
+
+    def _packed_buffers(self) -> list[Tensor]:
+        layers = [x for x in self.modules() if isinstance(x, QuantLinear | QuantEmbedding)]
+        return [buffer for layer in layers for buffer in layer.buffers()]
+
+
+def _sharing(embed: Any) -> QuantLinear:
+    """A head over the buffers of an embedding."""
+    head = QuantLinear(embed.quantized)
+    for name, buffer in embed.named_buffers():
+        head.register_buffer(name, buffer)
+    return head
+
+
+def matrices(model: Transformer) -> dict[str, Tensor]:
+    """A model's matrices by the names of their layers; a head tied to the embedding is not one."""
+    layers = {
+        name: module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding)
+    }
+    if model.config.tie_word_embeddings:
+        del layers["head"]
+    return layers
+
+
+def quantize_model(model: Transformer, spec: Spec) -> QuantizedTransformer:
+    """Round all matrices, the embedding included, to the nearest values; the naive twin is `model`.
+
+    Raises:
+        ValueError: a matrix with weights that are not finite, or with rows that the group does
+            not divide; the message names it.
+    """
+    stored = {}
+    for name, weight in matrices(model).items():
+        try:
+            stored[name] = quantize(weight.detach(), spec)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return QuantizedTransformer(model.config, stored, _others(model))
+
+
+def _others(model: Transformer) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach()
+        for name, tensor in model.named_parameters()
+        if tensor.ndim == 1  # norms and biases
+    }
+
+
+def save_quantized(path: str | Path, model: QuantizedTransformer) -> None:
+    """Write a file that `load_quantized` reads; it appears whole or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.named_parameters()}
+    specs = {}
+    for name, layer in _layers(model).items():
+        specs[name] = asdict(layer.spec)
+        tensors |= {f"{name}.{part}": buffer for part, buffer in layer.named_buffers()}
+    metadata = {"config": json.dumps(model.config.to_dict()), "specs": json.dumps(specs)}
+    write_whole(Path(path), lambda f: save_file(tensors, f, metadata=metadata))
+
+
+def _layers(model: QuantizedTransformer) -> dict[str, Any]:
+    layers = {
+        name: x for name, x in model.named_modules() if isinstance(x, QuantLinear | QuantEmbedding)
+    }
+    if model.config.tie_word_embeddings:
+        del layers["head"]
+    return layers
+
+
+def load_quantized(path: str | Path) -> QuantizedTransformer:
+    """A model that `save_quantized` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is truncated, corrupted, or no quantized model.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is corrupted or truncated: {error}") from error
+    if not {"config", "specs"} <= metadata.keys():
+        raise ValueError(f"{path} is not a quantized model: its metadata has no config and specs")
+    config = ModelConfig.from_dict(json.loads(metadata["config"]))
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in matrices(Transformer(config)).items()}
+    specs = {name: Spec(**spec) for name, spec in json.loads(metadata["specs"]).items()}
+    try:
+        stored = {name: _stored(tensors, name, specs[name], shapes[name]) for name in shapes}
+        return QuantizedTransformer(config, stored, tensors)
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}") from error
+
+
+def _stored(tensors: dict[str, Tensor], name: str, spec: Spec, shape: torch.Size) -> Quantized:
+    """Take a matrix out of the tensors of a file."""
+    parts = {part: tensors.pop(f"{name}.{part}", None) for part in _PARTS}
+    packed, scales = parts["packed"], parts["scales"]
+    if packed is None or scales is None:
+        raise KeyError(f"{name}.packed or {name}.scales")
+    rows, G = spec.scale_shape(*shape)
+    if len(packed) != shape[0] or scales.shape != (rows, G):
+        raise ValueError(f"{name}: {tuple(packed.shape)} and {tuple(scales.shape)} do not fit")
+    bits, zeros = spec.table.bits, parts["zeros"]
+    unpacked = None if zeros is None else unpack(zeros, bits, G)
+    return Quantized(unpack(packed, bits, shape[1]), Grid(spec, scales, unpacked, parts["whole"]))

@@ -1,0 +1,126 @@
+"""How many zeros are there? Attention and MLPs of one pass, counted with a stated threshold.
+
+The softmax of finite scores is never zero: a weight only gets small, and how many "zeros" there are
+is a matter of the threshold. A causal query sees the keys up to its own place, and only these
+count; the masked ones, half of the square, would pass for zeros otherwise. What attention puts out
+is a mean of values, and is not sparse. A relu does leave exact zeros (`minillm.neurons`).
+
+Dimensions: L layers, B batch, T queries, S keys, H query heads, D head dim, F MLP width.
+
+Sources: "Transformer inference tricks" (Finbarr Timbers, 2023); a hundredth of a row's maximum as
+the threshold, H2O (arXiv 2306.14048); sinks, StreamingLLM (arXiv 2309.17453).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from minillm.attention import Attend, attention_weights, causal_mask
+from minillm.training.objective import gate_outputs
+from minillm.transformer import Transformer
+
+__all__ = ["Observed", "mass_of_top", "observe", "share_below"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one forward pass computed, layer by layer.
+
+    Attributes:
+        weights: (L, B, H, T, S), of attention; 0 where a key is hidden.
+        outputs: (L, B, H, T, D), what each head mixed of the values.
+        gates: (L, B, T, F), of the MLPs, behind the activation.
+        visible: (T, S), which keys each query sees.
+    """
+
+    weights: Float[Tensor, "L B H T S"]
+    outputs: Float[Tensor, "L B H T D"]
+    gates: Float[Tensor, "L B T F"]
+    visible: Bool[Tensor, "T S"]
+
+
+@torch.no_grad()
+def observe(
+    model: Transformer, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "T T"] | None = None
+) -> Observed:
+    """Read texts, without a cache, and keep what there is to count.
+
+    Args:
+        model: the readable one, or a twin.
+        tokens: of the texts.
+        mask: who sees whom; causal by default.
+    """
+    with _attention(model) as seen, gate_outputs(model) as gates:
+        model.hidden(tokens, mask=mask)
+    weights, outputs = (torch.stack(of_layers) for of_layers in zip(*seen, strict=True))
+    T = tokens.shape[1]
+    visible = causal_mask(T, T, tokens.device) if mask is None else mask
+    return Observed(weights, outputs, torch.stack(gates), visible)
+
+
+@contextmanager
+def _attention(model: Transformer) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Within the block, weights and outputs of each layer's attention."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def see(module: Attend, given: Any, mixed: Tensor) -> None:
+        q, k, _, mask = given
+        seen.append((attention_weights(q, k, mask), mixed))
+
+    attends = [module for module in model.modules() if isinstance(module, Attend)]
+    handles = [attend.register_forward_hook(see) for attend in attends]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def share_below(
+    x: Float[Tensor, "*rows S"],
+    threshold: float,
+    counted: Bool[Tensor, "*some S"] | None = None,
+    *,
+    of_maximum: bool = False,
+) -> Float[Tensor, "*rows"]:
+    """Of each row's entries, the share whose magnitude is at most the threshold.
+
+    Args:
+        x: rows of attention weights, or of whatever else.
+        threshold: 0 counts exact zeros.
+        counted: which entries count, such as visible keys; by default all do.
+        of_maximum: the threshold is in units of the row's largest magnitude.
+
+    Raises:
+        ValueError: a threshold outside [0, 1], or a row of which nothing counts.
+
+    >>> share_below(torch.tensor([0.9, 0.1, 0.0, 0.0]), 0.1, torch.tensor([True] * 3 + [False]))
+    tensor(0.6667)
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold must be from 0 to 1, got {threshold}")
+    size = x.abs()
+    counts = torch.ones_like(x, dtype=torch.bool) if counted is None else counted.expand(x.shape)
+    if not counts.any(-1).all():
+        raise ValueError("of each row at least one entry must count")
+    limit = size.masked_fill(~counts, 0).amax(-1, keepdim=True) if of_maximum else 1.0
+    return ((size <= threshold * limit) & counts).sum(-1) / counts.sum(-1)
+
+
+def mass_of_top(weights: Float[Tensor, "*rows S"], k: int) -> Float[Tensor, "*rows"]:
+    """The attention that each query's k largest weights have together.
+
+    Raises:
+        ValueError: k below 1, or beyond the keys.
+
+    >>> mass_of_top(torch.tensor([[0.5, 0.125, 0.25, 0.125]]), 2)
+    tensor([0.7500])
+    """
+    if not 1 <= k <= weights.shape[-1]:
+        raise ValueError(f"k must be from 1 to the {weights.shape[-1]} keys, got {k}")
+    return weights.sort(dim=-1, descending=True).values[..., :k].sum(-1)

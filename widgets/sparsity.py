@@ -1,0 +1,320 @@
+"""Explorers of zeros: the attention of a text under a threshold, and which neurons it opens.
+
+Dimensions: L layers, T tokens, H query heads, F MLP width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from minillm.neurons import firing_rates
+from minillm.sparsity import Observed, mass_of_top, observe, share_below
+from minillm.tokens import END_OF_TEXT, encode, pieces
+from minillm.transformer import Transformer
+from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
+from widgets.common.player import StepPlayer
+from widgets.common.stable import verbatim
+from widgets.common.svg import Pictured
+from widgets.common.theme import css
+
+__all__ = ["LONGEST", "AttentionExplorer", "NeuronExplorer", "attention_film", "neuron_film"]
+
+LONGEST = 24  # tokens of the reader's text whose labels a heat map of half the width can show
+_TOP = 4  # keys whose mass is shown
+_SHOWN = 512  # neurons of a layer, the hottest, that a heat map has room for
+
+
+def attention_film(
+    seen: Observed,
+    names: list[str],
+    layer: int,
+    head: int,
+    threshold: float,
+    *,
+    of_maximum: bool = False,
+) -> Film:
+    """One head's attention on a text, query by query, and what a threshold would leave of it.
+
+    Args:
+        seen: of one text.
+        names: of its tokens.
+        layer, head: which one.
+        threshold: weights up to it count as zero.
+        of_maximum: it is in units of the query's largest weight.
+
+    Raises:
+        ValueError: a threshold outside [0, 1].
+    """
+    T = len(names)
+    weights, visible = seen.weights[layer, 0, head], seen.visible
+    shares = share_below(seen.weights[:, 0], threshold, visible, of_maximum=of_maximum)
+    outputs = share_below(seen.outputs[layer, 0, head], threshold, of_maximum=of_maximum)
+    limit = threshold * weights.amax(-1, keepdim=True) if of_maximum else threshold
+    small = (weights <= limit) & visible
+    mass = mass_of_top(weights, min(_TOP, T))
+    links, labels = tuple(f"token {t}" for t in range(T)), _labels(names)
+    square = Rect(0, 0, T, T)
+    states = torch.where(visible, small.int(), 2).flatten().tolist()
+    shown = weights.masked_fill(~visible, torch.nan).flatten().tolist()
+    said = verbatim(f"{threshold:g}") + " of the query's largest" * of_maximum
+    where = f"layer {layer}, head {head}"
+    square_of: dict[str, Any] = {
+        "rows": T,
+        "columns": T,
+        "marks": tuple((t, Rect(t, 0, 1, T)) for t in range(T)),
+        "row_labels": labels,
+        "column_labels": labels,
+        "row_links": links,
+        "column_links": links,
+        "row_title": "query",
+        "column_title": "key",
+        "half": True,
+    }
+    return Film(
+        title=f"Attention under a threshold: {where}",
+        hint=f"A weight up to {said} counts as zero; hidden keys do not count at all.",
+        captions=tuple(
+            f"“{names[t]}” sees {t + 1} key{'s' * (t > 0)}; {int(small[t].sum())} of these weights "
+            f"count as zero. Most goes to “{names[int(weights[t].argmax())]}”: "
+            f"{float(weights[t].max()):.0%}."
+            for t in range(T)
+        ),
+        panels=(
+            Lanes((_lane(names),), title="The text"),
+            Heat(
+                patches=(Patch(0, square, quantize(shown, 0, 1)),),
+                title=f"Weights · {where}",
+                **square_of,
+            ),
+            Heat(
+                patches=(Patch(0, square, bytes(states)),),
+                states=("visible", "rejected", "masked"),
+                title="What the threshold keeps and rejects",
+                **square_of,
+            ),
+            _by_head(shares),
+        ),
+        numbers=(
+            Number("zeros among the keys seen", _percent(shares[layer, head]), "computed"),
+            Number("zeros among the head's outputs", _percent(outputs), "computed"),
+            Number(f"mass of the {_TOP} largest weights", _percent(mass), "computed"),
+            Number("mass on the first token", _percent(weights[:, 0]), "computed"),
+            Number("zeros, all queries of this head", _all(shares[layer, head]), "computed"),
+            Number("zeros, all heads and queries", _all(shares), "computed"),
+        ),
+        unit="query",
+    )
+
+
+def _by_head(shares: Tensor) -> Heat:
+    """The mean share of zeros of every head, (L, H, T)."""
+    L, H, _ = shares.shape
+    means = shares.mean(-1).flatten().tolist()
+    return Heat(
+        rows=L,
+        columns=H,
+        patches=(Patch(0, Rect(0, 0, L, H), quantize(means, 0, 1)),),
+        row_labels=tuple(f"layer {i}" for i in range(L)),
+        column_labels=tuple(f"head {i}" for i in range(H)),
+        title="Share of zeros, by layer and head",
+        half=True,
+    )
+
+
+def neuron_film(seen: Observed, names: list[str], rates: Tensor) -> Film:
+    """Which neurons each token of a text opens, layer by layer.
+
+    Args:
+        seen: of one text.
+        names: of its tokens.
+        rates: (L, F), how often each neuron is open elsewhere; the hottest stand on the left.
+    """
+    opened = seen.gates[:, 0] != 0  # (L, T, F)
+    L, T, F = opened.shape
+    order = rates.argsort(dim=-1, descending=True)[:, None]  # (L, 1, F)
+    shown = opened.gather(2, order.expand(L, T, F))[..., :_SHOWN]
+    before = opened.cumsum(1) > 0  # by any token up to here
+    area = Rect(0, 0, L, shown.shape[-1])
+    shut = (~opened).double().mean((0, 2))
+    used = before.double().mean((0, 2))
+    return Film(
+        title="Neurons that a token opens",
+        hint="Each column is a neuron, dark where its gate is open; the hottest of every layer "
+        "stand on the left. Step on: another token opens others.",
+        captions=tuple(
+            f"“{names[t]}” opens {int(opened[:, t].sum()):,} of {L * F:,} neurons. The tokens up "
+            f"to here have opened {int(before[:, t].sum()):,} different ones."
+            for t in range(T)
+        ),
+        panels=(
+            Lanes((_lane(names),), title="The text"),
+            Heat(
+                rows=L,
+                columns=area.columns,
+                patches=tuple(
+                    Patch(t, area, bytes((~shown[:, t]).int().flatten().tolist())) for t in range(T)
+                ),
+                states=("computed", "masked"),
+                row_labels=tuple(f"layer {i}" for i in range(L)),
+                column_title=f"the {area.columns} hottest neurons of each layer, of {F}",
+                title="Open and shut gates",
+            ),
+        ),
+        numbers=(
+            Number("shut for this token", _percent(shut), "computed"),
+            Number("shut for all tokens up to here", _percent(1 - used), "computed"),
+            Number(
+                "shut for all, were gates independent",
+                _percent(shut.mean() ** torch.arange(1, T + 1)),
+                "computed",
+            ),
+        ),
+        unit="token",
+    )
+
+
+def _labels(names: list[str]) -> tuple[str, ...]:
+    return tuple("start" if name == END_OF_TEXT else name for name in names)
+
+
+def _lane(names: list[str]) -> Lane:
+    """The text; the token of the step is set off."""
+    cells = [
+        Cell(name, _history(t, len(names)), link=f"token {t}")
+        for t, name in enumerate(_labels(names))
+    ]
+    return Lane("text", tuple(cells))
+
+
+def _history(t: int, steps: int) -> tuple[Change, ...]:
+    changes = (Change(0, "masked"), Change(t, "looking"), Change(t + 1, "visible"))
+    return tuple(change for change in changes[t == 0 :] if change.step < steps)
+
+
+def _percent(values: Tensor) -> tuple[str, ...]:
+    return tuple(f"{value:.0%}" for value in values.tolist())
+
+
+def _all(shares: Tensor) -> str:
+    return f"{shares.mean().item():.0%}"
+
+
+class _TextExplorer(Pictured, ipywidgets.VBox):
+    """A film of the reader's own text. A subclass gives `_film()`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        text: str,
+        controls: dict[str, ipywidgets.ValueWidget],
+    ):
+        self._model, self._tokenizer = model, tokenizer
+        field = ipywidgets.Text(
+            text, description="text", continuous_update=False, layout={"width": "34em"}
+        )
+        self.controls = {"text": field, **controls}
+        self._read()
+        self.player = StepPlayer(self._film(), step=len(self._names) - 1)
+        field.observe(self._reread, "value")
+        for control in controls.values():
+            control.observe(self._show, "value")
+        row = ipywidgets.HBox(list(self.controls.values()), layout={"flex_flow": "row wrap"})
+        super().__init__([ipywidgets.HTML(f"<style>{css()}</style>"), row, self.player])
+        self.add_class("minillm")
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a control."""
+        return self.controls[name].value
+
+    def picture(self) -> str:
+        return self.player.picture()
+
+    def summary(self) -> str:
+        return self.player.summary()
+
+    def _film(self) -> Film:
+        raise NotImplementedError
+
+    def _read(self) -> None:
+        tokens = encode(self._tokenizer, self["text"])[:LONGEST]
+        self._names = pieces(self._tokenizer, tokens)
+        self._seen = observe(self._model, torch.tensor([tokens], device=self._model.device))
+
+    def _reread(self, _change: Any) -> None:
+        self._read()
+        self._show()
+
+    def _show(self, _change: Any = None) -> None:
+        step = min(self.player.step, len(self._names) - 1)
+        with self.player.hold_sync():
+            self.player.film = self._film()
+            self.player.step = step
+
+
+class AttentionExplorer(_TextExplorer):
+    """How much of attention is small, on the reader's own text.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        text: what the reader starts from; at most `LONGEST` tokens of it are read.
+        layer, head: what is shown first.
+    """
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, text: str, layer: int = 0, head: int = 0
+    ):
+        config = model.config
+        heads = [
+            (f"layer {i}, head {j}", (i, j))
+            for i in range(config.num_hidden_layers)
+            for j in range(config.num_attention_heads)
+        ]
+        thresholds = [(f"{x:g}", x) for x in (0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3)]
+        super().__init__(
+            model,
+            tokenizer,
+            text,
+            {
+                "head": ipywidgets.Dropdown(options=heads, value=(layer, head), description="head"),
+                "threshold": ipywidgets.SelectionSlider(
+                    options=thresholds, value=0.03, description="threshold"
+                ),
+                "of_maximum": ipywidgets.Checkbox(
+                    False, description="in units of each query's largest weight"
+                ),
+            },
+        )
+
+    def _film(self) -> Film:
+        layer, head = self["head"]
+        return attention_film(
+            self._seen,
+            self._names,
+            layer,
+            head,
+            self["threshold"],
+            of_maximum=self["of_maximum"],
+        )
+
+
+class NeuronExplorer(_TextExplorer):
+    """Which neurons open, token by token, on the reader's own text.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        text: what the reader starts from; at most `LONGEST` tokens of it are read.
+        gates: (L, B, T, F) of other texts, which say how hot each neuron is.
+    """
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, text: str, gates: Tensor):
+        self._rates = firing_rates(gates)
+        super().__init__(model, tokenizer, text, {})
+
+    def _film(self) -> Film:
+        return neuron_film(self._seen, self._names, self._rates)

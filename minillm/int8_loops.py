@@ -7,7 +7,6 @@ Dimensions: R rows (tokens), N outputs, K inputs, T new tokens, H query heads, G
 D head dim, C width, F MLP width.
 """
 
-
 import numba
 import numpy as np
 

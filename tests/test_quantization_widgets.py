@@ -1,0 +1,239 @@
+"""The explorers of lesson 08 say what the library computes; its exercises tell mistakes apart."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from minillm import Transformer
+from minillm.formats import FORMATS
+from minillm.quantization import Spec, dequantize, quantize
+from widgets import quantization_exercises
+from widgets.common.exercises import judge
+from widgets.quantization import (
+    FormatsExplorer,
+    GridExplorer,
+    LayerErrorExplorer,
+    Stored,
+    error_by_layer,
+)
+from widgets.quantization_bits import BitExplorer, described, neighbours
+from widgets.quantization_duel import DuelExplorer, relative_error, with_outliers
+from widgets.quantization_exercises import advantage
+
+
+@pytest.fixture
+def model(tiny: Any) -> Transformer:
+    return tiny(dtype=torch.float32, hidden_size=64, intermediate_size=128, head_dim=16)
+
+
+# The grid
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_grid_of_every_format_is_drawn(model: Transformer, name: str) -> None:
+    explorer = GridExplorer(model)
+    explorer.controls["format"].value = name
+    weights, values = explorer.chart().series
+    assert sum(weights.y) == pytest.approx(100, abs=0.1)
+    spikes = sum(y > 0 for y in values.y)
+    within = FORMATS[name].levels.abs() <= FORMATS[name].largest
+    assert spikes == int(within.sum())
+    assert explorer.readout.text == explorer.summary()
+    assert explorer.picture().startswith("<svg")
+
+
+def test_an_outlier_hurts_and_small_groups_contain_it(model: Transformer) -> None:
+    explorer = GridExplorer(model)
+
+    def typical() -> float:
+        weight, rounded, _ = explorer._rounded()
+        return float((rounded - weight).abs().median())
+
+    explorer.controls["share"].value = "tensor"
+    without = typical()
+    explorer.controls["outlier"].value = 30
+    whole = typical()
+    explorer.controls["share"].value = 16
+    assert without < whole > 3 * typical()
+
+
+def test_the_model_is_not_touched_by_its_outlier(model: Transformer) -> None:
+    before = model.blocks[0].mlp.gate_up.weight.clone()
+    explorer = GridExplorer(model)
+    explorer.controls["outlier"].value = 100
+    assert model.blocks[0].mlp.gate_up.weight.equal(before)
+
+
+# By layer
+
+
+def test_errors_by_layer(model: Transformer) -> None:
+    spec = Spec("int4", 64)
+    errors = error_by_layer(model, spec)
+    assert set(errors) == {"qkv", "out", "gate_up", "down"}
+    assert {len(values) for values in errors.values()} == {model.config.num_hidden_layers}
+    weight = model.blocks[1].mlp.down.weight.detach()
+    error = (dequantize(quantize(weight, spec)) - weight).norm() / weight.norm()
+    assert errors["down"][1] == pytest.approx(100 * float(error))
+    explorer = LayerErrorExplorer(model)
+    explorer.controls["format"].value = "int2"
+    assert min(map(min, explorer.errors().values())) > max(map(max, errors.values()))
+    explorer.controls["format"].value = "mxfp4"  # has blocks of its own
+    assert "mxfp4, groups of 32" in explorer.chart().title
+
+
+# Bits
+
+
+@pytest.mark.parametrize("name", ["fp8_e4m3", "fp8_e5m2", "mxfp4", "int4", "nf4", "int8"])
+def test_every_code_can_be_clicked(name: str) -> None:
+    explorer = BitExplorer(name, 0)
+    form = FORMATS[name]
+    for code in range(0, 2**form.bits, 1 if form.bits == 4 else 23):
+        for place in range(form.bits):
+            explorer.controls[f"bit {place}"].value = bool(code >> place & 1)
+        assert explorer.code == code
+        assert explorer.readout.text == described(name, code)
+        if form.table[code].isfinite():
+            place, step, _ = explorer.chart().note
+            last = place == len(form.levels) - 2 and form.table[code] == form.levels[-1]
+            assert form.levels[place + last] == form.table[code]
+            assert step == form.levels[place + 1] - form.levels[place]
+
+
+def test_buttons_say_what_their_bit_is() -> None:
+    explorer = BitExplorer("fp8_e4m3", 0b1_0111_000)
+    said = [explorer.controls[f"bit {place}"].description for place in range(7, -1, -1)]
+    assert said == [
+        "sign 1",
+        "exponent 0",
+        "exponent 1",
+        "exponent 1",
+        "exponent 1",
+        "mantissa 0",
+        "mantissa 0",
+        "mantissa 0",
+    ]
+    explorer.controls["format"].value = "mxfp4"
+    shown = [explorer.controls[f"bit {place}"].layout.display for place in range(7, -1, -1)]
+    assert shown == ["none"] * 4 + [""] * 4
+
+
+def test_neighbours_and_ends() -> None:
+    assert neighbours("fp8_e4m3", 0b0111_000) == (0.9375, 1.0, 1.125)
+    assert neighbours("fp8_e4m3", 0x7E) == (416.0, 448.0, None)
+    assert neighbours("int4", 8) == (None, -8.0, -7.0)
+    assert "is NaN" in described("fp8_e4m3", 0x7F)
+    assert "from -57344 to 57344" in described("fp8_e5m2", 0x7C)
+
+
+# Int8 against e4m3
+
+
+def test_who_wins_depends_on_what_is_rounded() -> None:
+    even = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    explorer = DuelExplorer(even, even)
+    explorer.controls["outliers"].value = 1000
+    int8, fp8 = explorer.errors().values()
+    assert int8[0] < fp8[0]
+    assert int8[2] > fp8[2]
+    assert int8[2] == pytest.approx(
+        100 * relative_error(with_outliers(even, 1000), Spec("int8"), slice(3, None))
+    )
+    assert "int8 is closer in 2 of 3" in explorer.chart().title
+
+
+# All formats
+
+
+def test_formats_side_by_side() -> None:
+    formats = {"int8": Stored(8.1, 2.02, 0.5, "bytes"), "int4": Stored(4.5, 2.2, 9.0, "unpacked")}
+    explorer = FormatsExplorer(Stored(32, 2.0, 1.0, "float32"), formats)
+    loss, bits, time = (series.y for series in explorer.chart().series)
+    assert loss == pytest.approx([101, 110])
+    assert bits == pytest.approx([25.3125, 14.0625])
+    assert time == pytest.approx([50, 900])
+    explorer.controls["show"].value = "bits"
+    assert [any(series.y) for series in explorer.chart().series] == [False, True, False]
+    explorer.controls["format"].value = "int4"
+    assert "int4: 4.50 bits a weight, loss 2.2000 against 2.0000" in explorer.summary()
+
+
+# Exercises
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "told"),
+    [
+        ((4.5, 4.25, 9.44), "right", "3.56"),
+        ((4.0, 4.25, 9.44), "wrong", "And the scales?"),
+        ((4.5, 5.0, 9.44), "wrong", "one byte"),
+        ((4.5, 4.25, 75.5), "wrong", "bits; eight"),
+        ((4.5, 4.25, 8.39), "wrong", "And the scales?"),
+        (4.5, "wrong", "three numbers"),
+        (..., "open", ""),
+    ],
+)
+def test_bits_are_counted(answer: Any, state: str, told: str) -> None:
+    verdict = judge("08.1", answer)
+    assert verdict.grade == state
+    assert told in str(verdict)
+
+
+def good(weights: list[float]) -> Any:
+    largest = max(map(abs, weights))
+    scale = largest / 7 if largest else 1.0
+    return [round(weight / scale) for weight in weights], scale
+
+
+def cuts(weights: list[float]) -> Any:
+    scale = good(weights)[1]
+    return [int(weight / scale) for weight in weights], scale
+
+
+def no_guard(weights: list[float]) -> Any:
+    scale = max(map(abs, weights)) / 7
+    return [round(weight / (scale or 1)) for weight in weights], scale
+
+
+def signed(weights: list[float]) -> Any:
+    scale = max(weights) / 7 or 1
+    return [round(weight / scale) for weight in weights], scale
+
+
+@pytest.mark.parametrize(
+    ("function", "state", "told"),
+    [
+        (good, "right", "nearest"),
+        (cuts, "wrong", "int() cuts off"),
+        (no_guard, "wrong", "divide by zero"),
+        (signed, "wrong", "a 7"),
+        (lambda weights: weights, "wrong", "two things"),
+    ],
+)
+def test_rounding_is_checked(function: Any, state: str, told: str) -> None:
+    verdict = judge("08.2", function)
+    assert verdict.grade == state
+    assert told in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "told"),
+    [
+        (([91, 93, 95, 97, 99, 101, 103, 127], [1000, 1, 2, 3, 4, 5, 6, 7]), "right", "Neither"),
+        (([1000, 1, 2, 3, 4, 5, 6, 7], [91, 93, 95, 97, 99, 101, 103, 127]), "wrong", "for int8"),
+        (([91, 93, 95, 97, 99, 101, 103, 127],) * 2, "wrong", "for e4m3"),
+        (([0] * 8, [1] * 8), "wrong", "not all of them 0"),
+        ((1, 2), "wrong", "no list"),
+    ],
+)
+def test_favourites_are_checked(answer: Any, state: str, told: str) -> None:
+    verdict = judge("08.3", answer)
+    assert verdict.grade == state
+    assert told in str(verdict)
+
+
+def test_advantage_is_one_for_what_both_hold() -> None:
+    assert advantage([127.0, 2.0, 1.0, 64.0] * 2) != 1
+    assert set(quantization_exercises.__all__) == {"advantage", "check", "hint"}

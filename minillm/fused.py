@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from minillm import loops
 from minillm.attention import Attend, Attention, Cache, Rotation, causal_mask
+from minillm.int8 import Int8Rows, Int8Weights
 from minillm.kv_cache import KVCache
 from minillm.linear import FastLinear, Kernel
 from minillm.norm import RMSNorm
@@ -146,7 +147,7 @@ class FusedBlock(nn.Module):
 
 
 def _are_fast(*matrices: nn.Module) -> bool:
-    return all(type(matrix) is FastLinear for matrix in matrices)
+    return all(type(matrix) in (FastLinear, Int8Rows, Int8Weights) for matrix in matrices)
 
 
 def _kernels(*matrices: Any) -> list[Kernel]:

@@ -151,6 +151,11 @@ class _Int8(nn.Module):
         self.kernel = multiply if bias is None else lambda rows: multiply(rows) + bias
 
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
+        if x.shape[-1:] != self.integers.shape[1:] or x.device != self.integers.device:
+            raise ValueError(
+                f"rows of {self.integers.shape[1]} numbers on {self.integers.device} are needed, "
+                f"got {tuple(x.shape)} on {x.device}"
+            )
         return self.kernel(x.flatten(0, -2).float()).to(x.dtype).unflatten(0, x.shape[:-1])
 
 

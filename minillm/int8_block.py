@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm import int8_loops
 from minillm.attention import Cache, Rotation
-from minillm.fused import FusedBlock
+from minillm.fused import FusedBlock, plain_numbers
 from minillm.int8 import INT_MM, Int8Rows
 from minillm.kv_cache import KVCache
 from minillm.transformer import Block
@@ -43,12 +43,11 @@ class Int8Block(FusedBlock):
     @classmethod
     def fits(cls, block: nn.Module) -> TypeGuard[Block]:
         """Whether its matrices are `Int8Rows` with exact sums, its gate relu, and no bias."""
-        if type(block) is not Block or type(block.mlp.act) is not nn.ReLU:
+        if not super().fits(block) or type(block.mlp.act) is not nn.ReLU:
             return False
         attention, mlp = block.attention, block.mlp
         layers: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
-        exact = all(type(x) is Int8Rows and x.name == INT_MM and x.bias is None for x in layers)
-        return exact and attention.qk_norm is None
+        return all(type(x) is Int8Rows and x.name == INT_MM and x.bias is None for x in layers)
 
     def _make_room(self, T: int) -> None:
         """What lies between the products, kept for as many tokens again."""
@@ -69,17 +68,23 @@ class Int8Block(FusedBlock):
             or type(cache) is not KVCache
             or not x.dtype == cache.keys.dtype == rotation[0].dtype == torch.float32
             or rotation[0].shape != (T, D)
-            or cache.keys.shape[1:3] != (1, G)
+            or (*cache.keys.shape[1:3], cache.keys.shape[4]) != (1, G, D)
+            or cache.values.shape != cache.keys.shape
+            or not (plain_numbers(cache.keys) and plain_numbers(cache.values))
             or self._layer >= len(cache.keys)
             or torch.is_autocast_enabled("cpu")
         ):
             return super().forward(x, rotation, mask, cache)
         [start] = cache.room(T)
         if start + T > len(self._scratch):
-            return super().forward(x, rotation, mask, cache)
+            self._scratch = self._scratch.new_empty(cache.capacity)
         if T != len(self._codes[0]):
             self._make_room(T)
-        x, slots, eps = x.clone(), cache.keys.shape[3], self._eps
+        x, slots, eps = (
+            x.clone(memory_format=torch.contiguous_format),
+            cache.keys.shape[3],
+            self._eps,
+        )
         at, first = x.data_ptr(), 4 * self._layer * G * slots * D
         steps, qkv, said, normed, both = (floats.data_ptr() for floats in self._floats)
         codes = [codes.data_ptr() for codes in self._codes]

@@ -5,7 +5,7 @@ the quantized model, which unpacks its matrices each time.
 """
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from minillm.fused import FusedBlock, FusedNorm
 from minillm.int8 import Int8Rows, Int8Weights
 from minillm.int8_block import Int8Block
+from minillm.optimized import stay
 from minillm.quantization import Spec
 from minillm.quantized_linear import QuantLinear
 from minillm.quantized_model import QuantizedTransformer
-from minillm.transformer import Block, Transformer
+from minillm.transformer import Transformer
 
 __all__ = ["INT8", "int8_twin"]
 
@@ -59,10 +60,12 @@ def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transf
             matrix = layer.quantized
             integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
             twin.set_submodule(name, kind(integers, scales, layer.bias))
-    if model.config.hidden_act in ("relu", "silu") and not model.config.qk_norm:
-        for index, block in enumerate(twin.blocks):
-            fused = Int8Block if Int8Block.fits(block) else FusedBlock
-            twin.blocks[index] = fused(cast(Block, block))
+    for index, block in enumerate(twin.blocks):
+        for fused in (Int8Block, FusedBlock):
+            if fused.fits(block):
+                twin.blocks[index] = fused(block)
+                break
     if FusedNorm.fits(twin.norm):
         twin.set_submodule("norm", FusedNorm(twin.norm))
+    twin._apply = stay  # type: ignore[method-assign]
     return twin

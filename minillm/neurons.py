@@ -33,7 +33,7 @@ def hot_neurons(rates: Float[Tensor, "L F"]) -> Int[Tensor, " L"]:
     """By layer, the fewest neurons that make four fifths of all openings; the others are cold."""
     ordered = rates.sort(dim=-1, descending=True).values
     before = ordered.cumsum(-1) - ordered  # openings of the hotter ones
-    return ((before < _HOT * ordered.sum(-1, keepdim=True)) & (ordered > 0)).sum(-1)
+    return ((before < (_HOT - 1e-9) * ordered.sum(-1, keepdim=True)) & (ordered > 0)).sum(-1)
 
 
 def unused_by_law(X: float, N: int) -> float:

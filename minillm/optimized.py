@@ -51,7 +51,7 @@ def optimized(
     elif twin.device.type == "cpu" and twin.dtype == torch.float32:
         _swap_linears(twin, kernel)
         _fuse_blocks(twin)
-        twin._apply = _stay  # type: ignore[method-assign]
+        twin._apply = stay  # type: ignore[method-assign]
     return twin
 
 
@@ -69,7 +69,7 @@ def _is_bare(module: nn.Module) -> bool:
     return type(module) is nn.Linear and not (module._forward_hooks or module._forward_pre_hooks)
 
 
-def _stay(*args: Any, **kwargs: Any) -> NoReturn:
+def stay(*args: Any, **kwargs: Any) -> NoReturn:
     raise ValueError("an optimized model stays where it is: move the model, then optimize it")
 
 

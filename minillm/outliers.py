@@ -42,7 +42,8 @@ class OutlierLinear(nn.Module):
     def __init__(self, plain: nn.Linear, channels: Sequence[int]):
         super().__init__()
         weight = plain.weight.detach()
-        self.channels, self.columns = list(channels), weight[:, list(channels)]  # (N, O)
+        self.channels = sorted(set(channels))
+        self.columns = weight[:, self.channels]  # (N, O)
         rest = weight.clone()
         rest[:, self.channels] = 0
         matrix = quantize(rest, Spec("int8"))

@@ -72,4 +72,6 @@ class QuantEmbedding(_Packed):
     """The rows of a matrix in few bits; its naive twin is `torch.nn.Embedding`."""
 
     def forward(self, tokens: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+        if tokens.numel() and int(tokens.min()) < 0:
+            raise IndexError(f"a token is at least 0, got {int(tokens.min())}")
         return dequantize(self._rows(tokens.flatten())).view(*tokens.shape, self.inputs)

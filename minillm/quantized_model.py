@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from minillm.checkpoint import write_whole
 from minillm.config import ModelConfig
-from minillm.packing import unpack
-from minillm.quantization import Grid, Quantized, Spec, quantize
+from minillm.quantization import Quantized, Spec, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.transformer import Transformer
 
 __all__ = ["QuantizedTransformer", "load_quantized", "matrices", "quantize_model", "save_quantized"]
-
-_PARTS = ("packed", "scales", "zeros", "whole")
 
 
 class QuantizedTransformer(Transformer):
@@ -41,6 +38,12 @@ class QuantizedTransformer(Transformer):
     ):
         with torch.device("meta"):
             super().__init__(config)
+        matrices = {f"{name}.weight" for name in stored}
+        wanted = {name: x.shape for name, x in self.named_parameters() if name not in matrices}
+        given = {name: x.shape for name, x in others.items()}
+        if wrong := sorted({name for name, _ in wanted.items() ^ given.items()}):
+            raise ValueError(f"norms and biases do not fit: {', '.join(wrong)}")
+        others = {name: tensor.float() for name, tensor in others.items()}
         for name, quantized in stored.items():
             bias = others.get(f"{name}.bias")
             layer = QuantLinear(quantized, bias) if name != "embed" else QuantEmbedding(quantized)
@@ -99,6 +102,10 @@ def quantize_model(model: Transformer, spec: Spec) -> QuantizedTransformer:
         ValueError: a matrix with weights that are not finite, or with rows that the group does
             not divide; the message names it.
     """
+    with torch.device("meta"):
+        plain = Transformer(model.config)
+    if [type(x) for x in plain.modules()][1:] != [type(x) for x in model.modules()][1:]:
+        raise ValueError("quantize the plain model, before other modules are put in its place")
     stored = {}
     for name, weight in matrices(model).items():
         try:
@@ -119,6 +126,8 @@ def _others(model: Transformer) -> dict[str, Tensor]:
 def save_quantized(path: str | Path, model: QuantizedTransformer) -> None:
     """Write a file that `load_quantized` reads; it appears whole or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in model.named_parameters()}
+    if not isinstance(model.embed, QuantEmbedding):
+        raise ValueError("save the quantized model itself, not a twin of it")
     specs = {}
     for name, layer in _layers(model).items():
         specs[name] = asdict(layer.spec)
@@ -166,13 +175,10 @@ def load_quantized(path: str | Path) -> QuantizedTransformer:
 
 def _stored(tensors: dict[str, Tensor], name: str, spec: Spec, shape: torch.Size) -> Quantized:
     """Take a matrix out of the tensors of a file."""
-    parts = {part: tensors.pop(f"{name}.{part}", None) for part in _PARTS}
-    packed, scales = parts["packed"], parts["scales"]
-    if packed is None or scales is None:
-        raise KeyError(f"{name}.packed or {name}.scales")
-    rows, G = spec.scale_shape(*shape)
-    if len(packed) != shape[0] or scales.shape != (rows, G):
-        raise ValueError(f"{name}: {tuple(packed.shape)} and {tuple(scales.shape)} do not fit")
-    bits, zeros = spec.table.bits, parts["zeros"]
-    unpacked = None if zeros is None else unpack(zeros, bits, G)
-    return Quantized(unpack(packed, bits, shape[1]), Grid(spec, scales, unpacked, parts["whole"]))
+    layer = QuantLinear(quantize(torch.zeros(shape, device="cpu"), spec))
+    for part, buffer in layer.named_buffers():
+        found = tensors.pop(f"{name}.{part}")
+        if (found.shape, found.dtype) != (buffer.shape, buffer.dtype):
+            raise ValueError(f"{name}.{part}: {found.dtype}, {tuple(found.shape)} does not fit")
+        layer.register_buffer(part, found)
+    return layer.quantized

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from minillm.transformer import Transformer
+from minillm.transformer import Block, Transformer
 
 __all__ = ["swapped"]
 
@@ -18,6 +18,8 @@ def swapped(model: Transformer, replacements: Mapping[nn.Module, nn.Module]) -> 
         model: stays as it is.
         replacements: by the modules of `model` in whose places they stand.
     """
+    if any(type(block) is not Block for block in model.blocks):
+        raise ValueError("swap modules of the plain model, then optimize it")
     memo: dict[int, Any] = {id(weight): weight for weight in model.parameters()}
     memo |= {id(old): new for old, new in replacements.items()}
     return copy.deepcopy(model, memo)

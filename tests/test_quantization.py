@@ -1,11 +1,16 @@
 """Quantization: grids, storage, layers and models; each known defect is noticed."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
 
 from minillm import KVCache, collect, decode_cached, load
 from minillm.drafters import DraftModel
@@ -13,7 +18,7 @@ from minillm.evaluation import evaluate
 from minillm.formats import FORMATS
 from minillm.fused import FusedBlock
 from minillm.heldout import bench_prompts, stories
-from minillm.int8 import INT_MM
+from minillm.int8 import INT_MM, Int8Rows
 from minillm.int8_block import Int8Block
 from minillm.int8_twin import INT8, int8_twin
 from minillm.outliers import OutlierLinear, outlier_channels
@@ -190,7 +195,8 @@ def test_an_embedding_reads_rows(spec: Spec) -> None:
 @each_spec
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_model_is_saved_and_loaded(tiny: Any, tmp_path: Path, spec: Spec, tied: bool) -> None:
-    model = tiny_model(tiny, tie_word_embeddings=tied, qkv_bias=not tied)
+    family = "llama" if tied else "qwen2"  # which alone has biases
+    model = tiny_model(tiny, tie_word_embeddings=tied, qkv_bias=not tied, model_type=family)
     quantized = quantize_model(model, spec)
     save_quantized(tmp_path / "model.safetensors", quantized)
     again = load_quantized(tmp_path / "model.safetensors")
@@ -374,3 +380,65 @@ def test_int8_beats_e4m3_on_even_numbers_and_loses_on_outliers() -> None:
 
 def test_formats_are_all_tested() -> None:
     assert {spec.format for spec in SPECS} == set(FORMATS)
+
+
+# What would be silently wrong
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: parts.pop("blocks.0.attention.qkv.scales"),
+        lambda parts: parts.pop("blocks.0.attention.qkv.bias"),
+        lambda parts: parts.pop("blocks.1.mlp.down.zeros"),
+        lambda parts: parts.pop("norm.weight"),
+        lambda parts: parts.update({"blocks.0.mlp.down.bias": torch.zeros(64)}),
+        lambda parts: parts.update({"norm.weight": torch.ones(3)}),
+        lambda parts: parts.update(
+            {"blocks.0.mlp.down.scales": parts["blocks.0.mlp.down.scales"].byte()}
+        ),
+    ],
+    ids=["scales", "bias", "zeros", "norm", "stray", "shape", "dtype"],
+)
+def test_a_file_with_other_parts_is_refused(
+    tiny: Any, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], Any]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    model = tiny_model(tiny, qkv_bias=True, model_type="qwen2")
+    save_quantized(path, quantize_model(model, Spec("int4", 32, symmetric=False)))
+    with safe_open(path, "pt") as file:
+        metadata, parts = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(parts)
+    save_file(parts, path, metadata)
+    with pytest.raises(ValueError, match=r"lacks|do not fit|does not fit"):
+        load_quantized(path)
+
+
+def test_a_model_with_other_modules_is_not_quantized(tiny: Any) -> None:
+    model = tiny_model(tiny)
+    model.blocks[0].attention.attend = nn.Identity()
+    with pytest.raises(ValueError, match="quantize the plain model"):
+        quantize_model(model, INT8)
+
+
+def test_a_twin_is_neither_moved_nor_saved(tiny: Any, tmp_path: Path) -> None:
+    twin = int8_twin(quantize_model(tiny_model(tiny), INT8), round_activations=True)
+    with pytest.raises(ValueError, match="stays where it is"):
+        twin.half()
+    with pytest.raises(ValueError, match="not a twin of it"):
+        save_quantized(tmp_path / "model.safetensors", twin)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_cache_made_for_another_model_is_refused(tiny: Any) -> None:
+    model = tiny_model(tiny)
+    twin = int8_twin(quantize_model(model, INT8), round_activations=True)
+    other = replace(model.config, head_dim=model.config.head_dim + 2)
+    with pytest.raises(ValueError, match="not made for this model"):
+        twin(torch.tensor([[1, 2]]), KVCache(other, 1, 8))
+
+
+def test_rows_of_another_width_are_refused() -> None:
+    layer = Int8Rows(torch.ones(3, 64, dtype=torch.int8), torch.ones(3))
+    with pytest.raises(ValueError, match="rows of 64 numbers on cpu are needed"):
+        layer(torch.ones(2, 32))

@@ -150,8 +150,8 @@ class UnionExplorer(ChartExplorer):
         )
         return (
             f"{self['batch']} tokens, {self['together']}: {measured:.0%} unused; X^N says "
-            f"{law:.0%}. Of the gap, {by_rates - law:.0%} is that neurons differ, "
-            f"{measured - by_rates:.0%} that tokens are alike ({say('tag.computed')})."
+            f"{law:.0%}. Points of the gap: {100 * (by_rates - law):.0f} because neurons differ, "
+            f"{100 * (measured - by_rates):.0f} because tokens are alike ({say('tag.computed')})."
         )
 
 

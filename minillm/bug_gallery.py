@@ -28,7 +28,7 @@ _ORDER = (
     "lookahead_verification",
     "verification",
     "drafters",
-    "lookahead_verification",
+    "prompt_lookup",
     "speculative",
     "noise",
     "jacobi",

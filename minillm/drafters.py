@@ -1,12 +1,12 @@
-"""Where guesses come from: a small model, the target's own first layers, or the text itself.
+"""Where guesses come from: a small model, or the target's own first layers.
 
 A drafter proposes tokens and the distributions it drew them from. It may be wrong at no cost but
-time: `minillm.verification.verify` keeps what comes out exact.
+time: `minillm.verification.verify` keeps what comes out exact. The text itself guesses in
+`minillm.prompt_lookup`.
 
 Dimensions: G guesses of a round, V vocabulary.
 
-Sources: arXiv 2211.17192 (draft models); github.com/apoorvumang/prompt-lookup-decoding;
-arXiv 2404.16710 (early exit).
+Sources: arXiv 2211.17192 (draft models); arXiv 2404.16710 (early exit).
 """
 
 import copy
@@ -19,7 +19,6 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from minillm.config import ModelConfig
 from minillm.decoding import Model
@@ -28,15 +27,7 @@ from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 
-__all__ = [
-    "DraftModel",
-    "Drafter",
-    "Drafting",
-    "PromptLookup",
-    "Proposal",
-    "early_exit",
-    "warn_not_finite",
-]
+__all__ = ["DraftModel", "Drafter", "Drafting", "Proposal", "early_exit", "warn_not_finite"]
 
 
 @dataclass(frozen=True)
@@ -170,67 +161,6 @@ def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
 def warn_not_finite() -> None:
     """Of a draft that guesses no further."""
     warnings.warn("the draft's logits are not finite: the target goes on alone", stacklevel=3)
-
-
-class PromptLookup:
-    """Guesses copied from the text: what followed the last time its newest tokens were written.
-
-    Args:
-        longest: tokens that must repeat; where they do not, fewer will do.
-
-    Raises:
-        ValueError: longest below 1.
-    """
-
-    def __init__(self, longest: int = 3):
-        if longest < 1:
-            raise ValueError(f"longest must be at least 1, got {longest}")
-        self.longest = longest
-
-    def start(self, target: ModelConfig, rows: int, capacity: int) -> Drafting:
-        """Begin a run."""
-        return _Lookup(self.longest, target.vocab_size)
-
-
-class _Lookup:
-    def __init__(self, longest: int, vocabulary: int):
-        self._longest, self._vocabulary = longest, vocabulary
-
-    def propose(
-        self,
-        texts: Sequence[Sequence[int]],
-        counts: Sequence[int],
-        sampler: Sampler,
-        u: Sequence[Tensor],
-    ) -> list[Proposal]:
-        return [
-            self._certain(lookup(text, self._longest)[:count], row.device)
-            for text, count, row in zip(texts, counts, u, strict=True)
-        ]
-
-    def _certain(self, guesses: Sequence[int], device: torch.device) -> Proposal:
-        """A copied token was drawn from a distribution with all its mass on it."""
-        tokens = torch.tensor(guesses, dtype=torch.int64, device=device)
-        return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())
-
-    def settle(self, texts: Sequence[Sequence[int]]) -> None:
-        """There is nothing to forget."""
-
-
-def lookup(text: Sequence[int], longest: int) -> Sequence[int]:
-    """What followed the latest earlier occurrence of the text's last tokens.
-
-    >>> lookup([1, 2, 3, 9, 2, 3], longest=3)
-    [9, 2, 3]
-    >>> lookup([1, 2, 3], longest=3)
-    []
-    """
-    for n in range(min(longest, len(text) - 1), 0, -1):
-        tail = text[-n:]
-        for start in range(len(text) - n - 1, -1, -1):
-            if text[start : start + n] == tail:
-                return text[start + n :]
-    return []
 
 
 def early_exit(model: Transformer, layers: int) -> Transformer:

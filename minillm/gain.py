@@ -3,12 +3,12 @@
 One half of the prompts gives acceptance and costs, from which the speed-up of the other half is
 predicted; that half is measured too.
 
-Dimensions: G guesses of a round, B rows of a batch.
+Dimension: G guesses of a round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -21,7 +21,7 @@ from minillm.sampling import GREEDY, Sampler
 from minillm.speculative import Round, decode_speculative
 from minillm.speedup import speedup
 
-__all__ = ["Costs", "Gain", "measure_batches", "measure_gain"]
+__all__ = ["Costs", "Gain", "measure_gain"]
 
 
 @dataclass(frozen=True)
@@ -173,57 +173,3 @@ def _decode(
     if G == 0:
         return decode_cached(model, [prompt], **common)
     return decode_speculative(model, [prompt], drafter=drafter, gamma=G, **common)
-
-
-def measure_batches(
-    model: Model,
-    drafter: Drafter,
-    prompts: Sequence[Sequence[int]],
-    batches: Iterable[int],
-    *,
-    gamma: int = 4,
-    max_new_tokens: int = 32,
-) -> dict[int, tuple[float, float]]:
-    """Tokens a second of the first B prompts together, plain and with guesses, by B; greedy.
-
-    The step that reads the prompts is left out. Rows end at different rounds, and the last one
-    decides when the batch is done.
-
-    Raises:
-        ValueError: a batch of no rows, or of more than there are prompts; or one that ends in the
-            step that reads the prompts.
-    """
-    batches = list(batches)
-    if not all(1 <= B <= len(prompts) for B in batches):
-        raise ValueError(f"batches must be from 1 to {len(prompts)} rows, got {batches}")
-    decode = partial(_decode_rows, model, drafter, gamma=gamma, max_new_tokens=max_new_tokens)
-    rates = {}
-    for B in batches:
-        rows = prompts[:B]
-        list(decode(rows[:1], guessing=True))  # after a change of shape
-        rates[B] = _rate(decode(rows, guessing=False)), _rate(decode(rows, guessing=True))
-    return rates
-
-
-def _decode_rows(
-    model: Model,
-    drafter: Drafter,
-    rows: Sequence[Sequence[int]],
-    *,
-    gamma: int,
-    max_new_tokens: int,
-    guessing: bool,
-) -> Iterator[Any]:
-    if not guessing:
-        return decode_cached(model, rows, max_new_tokens=max_new_tokens)
-    return decode_speculative(
-        model, rows, drafter=drafter, gamma=gamma, max_new_tokens=max_new_tokens
-    )
-
-
-def _rate(steps: Iterator[Step]) -> float:
-    _, *later = steps
-    if not later:
-        raise ValueError("all rows ended in the step that reads the prompts: too few new tokens")
-    tokens = sum(len(row.tokens) for step in later for row in step.rows)
-    return tokens / sum(step.seconds for step in later)

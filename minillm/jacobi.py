@@ -23,9 +23,9 @@ from torch import Tensor
 
 from minillm.batch import Batch, Row
 from minillm.decoding import Model, Step
-from minillm.drafters import lookup
 from minillm.kv_cache import KVCache
 from minillm.noise import Noise
+from minillm.prompt_lookup import lookup
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 

@@ -278,7 +278,7 @@ BUGS = [
     ),
     Mutation(
         "a copied token claimed to come from an even distribution (constructed)",
-        "drafters",
+        "prompt_lookup",
         "return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())",
         "one = one_hot(tokens, self._vocabulary).double()\n"
         "        return Proposal(tuple(guesses), 0 * one + 1 / self._vocabulary)",
@@ -346,7 +346,7 @@ BUGS = [
     ),
     Mutation(
         "the end of the text matches itself",
-        "drafters",
+        "prompt_lookup",
         "for start in range(len(text) - n - 1, -1, -1):",
         "for start in range(len(text) - n, -1, -1):",
         "lookups",

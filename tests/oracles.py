@@ -558,7 +558,7 @@ def copied_law(lib: ModuleType, gamma: int = 2) -> None:
     """`decoded_law` where the guesses are copied from the text."""
     twelfths = [(i + 0.5) / 12 for i in range(12)]  # a rejected token leaves thirds
     grids = [[0.5]] * gamma + [[0.125, 0.375, 0.625, 0.875]] * gamma + [twelfths]
-    lookup, prompt = lib.drafters.PromptLookup(), (1, 2, 0, 1, 0, 2, 1, 2)  # 0, 1, 0, 2 follow
+    lookup, prompt = lib.prompt_lookup.PromptLookup(), (1, 2, 0, 1, 0, 2, 1, 2)  # 0, 1, 0, 2 follow
     decoded_law(lib, None, lookup, gamma=gamma, prompt=prompt, grids=grids)
 
 
@@ -576,7 +576,7 @@ def shaped_law(lib: ModuleType, gamma: int = 1, **shape: float) -> None:
     options = {"gamma": gamma, "sampler": sampler, "wanted": wanted}
     decoded_law(lib, target, draft, **options)
     grids = [[0.5]] * gamma + [quarters] * (gamma + 1)
-    lookup, prompt = lib.drafters.PromptLookup(), (1, 0, 1, 1, 0)
+    lookup, prompt = lib.prompt_lookup.PromptLookup(), (1, 0, 1, 1, 0)
     decoded_law(lib, target, lookup, prompt=prompt, grids=grids, **options)
 
 
@@ -659,7 +659,7 @@ def speculates_by_hand(lib: ModuleType, seed: int = 0) -> None:
         [
             (lib.drafters.DraftModel(draft), _by_model(draft, sampler)),
             (lib.drafters.DraftModel(draft), _by_model(draft, sampler)),
-            (lib.drafters.PromptLookup(), _by_lookup),
+            (lib.prompt_lookup.PromptLookup(), _by_lookup),
             _early_exit(lib, target, sampler),
         ]
     )
@@ -705,7 +705,9 @@ def speculates_greedily(lib: ModuleType, seed: int = 0, gammas: Sequence[int] = 
     """Temperature 0: the tokens of `decode_cached`, with each drafter, ragged rows, stops."""
     target, draft = tiny_pair(lib, seed)
     early = lib.drafters.early_exit(target, 1)
-    drafters = [lib.drafters.DraftModel(m) for m in (draft, early)] + [lib.drafters.PromptLookup()]
+    drafters = [lib.drafters.DraftModel(m) for m in (draft, early)] + [
+        lib.prompt_lookup.PromptLookup()
+    ]
     for budget, stop in ((1, ()), (2, (3, 11)), (12, (3, 11, 17))):
         for prompts in (_prompts(seed), _prompts(seed)[1:2]):
             options = {"max_new_tokens": budget, "stop": stop}
@@ -821,7 +823,7 @@ def lookups(lib: ModuleType) -> None:
         ([1, 2, 3, 7, 3, 8, 1, 2, 3], [7, 3, 8, 1, 2, 3]),  # the longest of two
         ([0, 1, 2, 3, 4, 9, 1, 2, 3, 8, 0, 1, 2, 3], [8, 0, 1, 2, 3]),  # of three at most
     ):
-        assert list(lib.drafters.lookup(text, 3)) == follows
+        assert list(lib.prompt_lookup.lookup(text, 3)) == follows
 
 
 # Jacobi and lookahead

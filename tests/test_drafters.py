@@ -7,8 +7,9 @@ from oracles import close, tiny, tiny_pair, tokens_of
 
 import minillm
 from minillm import GREEDY, KVCache, Sampler
-from minillm.drafters import DraftModel, PromptLookup, early_exit, lookup
+from minillm.drafters import DraftModel, early_exit
 from minillm.optimized import optimized
+from minillm.prompt_lookup import PromptLookup, lookup
 
 
 def uniforms(*numbers: float) -> torch.Tensor:

@@ -34,7 +34,7 @@ from minillm import (
 )
 from minillm.batch import Batch
 from minillm.bug_gallery import GALLERY, Bug, Patch, patched
-from minillm.drafters import Drafter, DraftModel, PromptLookup, Proposal, early_exit
+from minillm.drafters import Drafter, DraftModel, Proposal, early_exit
 from minillm.exactness import (
     first_token_law,
     joint_law,
@@ -45,6 +45,7 @@ from minillm.exactness import (
 )
 from minillm.heldout import openings
 from minillm.optimized import optimized
+from minillm.prompt_lookup import PromptLookup
 from minillm.speculative import Round, decode_speculative
 from minillm.speedup import AdaptiveGamma
 from minillm.verification import residual, verify

@@ -12,11 +12,13 @@ import torch
 
 import minillm
 from minillm import Sampler, Transformer, decode_cached, generators, load
+from minillm.batch_gain import measure_batches
 from minillm.bug_gallery import GALLERY
 from minillm.decoding import Step
-from minillm.drafters import DraftModel, PromptLookup
+from minillm.drafters import DraftModel
 from minillm.exactness import toy_draft, toy_target
-from minillm.gain import Costs, Gain, measure_batches, measure_gain
+from minillm.gain import Costs, Gain, measure_gain
+from minillm.prompt_lookup import PromptLookup
 from minillm.sampling import pick
 from minillm.speculative import Round, Verified, decode_speculative
 from minillm.speedup import break_even, speedup

@@ -20,12 +20,13 @@ from minillm.bench.greedy import BAR, equal_tokens, transformers_greedy, transfo
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, generators
-from minillm.drafters import Drafter, DraftModel, PromptLookup, early_exit
+from minillm.drafters import Drafter, DraftModel, early_exit
 from minillm.fast_draft import FastDraft
 from minillm.heldout import bench_prompts
 from minillm.kv_cache import KVCache
 from minillm.linear import kernel_names
 from minillm.optimized import optimized
+from minillm.prompt_lookup import PromptLookup
 from minillm.repetition import distinct
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative import Round, decode_speculative

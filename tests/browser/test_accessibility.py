@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 EXPLORERS |= {
     "acceptance": """\
-from minillm.drafters import PromptLookup
+from minillm.prompt_lookup import PromptLookup
 from minillm.heldout import bench_prompts
 from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
 from minillm.gain import Costs, Gain

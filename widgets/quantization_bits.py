@@ -84,9 +84,9 @@ class BitExplorer(ChartExplorer):
             button.description = f"{_NAMES[parts[max(index, 0)]]} {int(button.value)}"
             button.tooltip = f"bit {7 - place}"
 
-    def _redraw(self, change: Any) -> None:
+    def refresh(self) -> None:
         self._label()
-        super()._redraw(change)
+        super().refresh()
 
     def chart(self) -> Chart:
         name = self["format"]

@@ -16,11 +16,9 @@ from minillm.neurons import firing_rates
 from minillm.sparsity import Observed, mass_of_top, observe, share_below
 from minillm.tokens import END_OF_TEXT, encode, pieces
 from minillm.transformer import Transformer
+from widgets.common.explorer import FilmExplorer
 from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
-from widgets.common.player import StepPlayer
 from widgets.common.stable import verbatim
-from widgets.common.svg import Pictured
-from widgets.common.theme import css
 
 __all__ = ["LONGEST", "AttentionExplorer", "NeuronExplorer", "attention_film", "neuron_film"]
 
@@ -204,8 +202,8 @@ def _all(shares: Tensor) -> str:
     return f"{shares.mean().item():.0%}"
 
 
-class _TextExplorer(Pictured, ipywidgets.VBox):
-    """A film of the reader's own text. A subclass gives `_film()`."""
+class _TextExplorer(FilmExplorer):
+    """A film of the reader's own text; a change of another control keeps the token at hand."""
 
     def __init__(
         self,
@@ -218,43 +216,18 @@ class _TextExplorer(Pictured, ipywidgets.VBox):
         field = ipywidgets.Text(
             text, description="text", continuous_update=False, layout={"width": "34em"}
         )
-        self.controls = {"text": field, **controls}
-        self._read()
-        self.player = StepPlayer(self._film(), step=len(self._names) - 1)
-        field.observe(self._reread, "value")
-        for control in controls.values():
-            control.observe(self._show, "value")
-        row = ipywidgets.HBox(list(self.controls.values()), layout={"flex_flow": "row wrap"})
-        super().__init__([ipywidgets.HTML(f"<style>{css()}</style>"), row, self.player])
-        self.add_class("minillm")
+        super().__init__({"text": field, **controls})
 
-    def __getitem__(self, name: str) -> Any:
-        """The value of a control."""
-        return self.controls[name].value
+    def refresh(self) -> None:
+        step = self.player.step
+        super().refresh()
+        self.player.step = min(step, self.player.film.steps - 1)
 
-    def picture(self) -> str:
-        return self.player.picture()
-
-    def summary(self) -> str:
-        return self.player.summary()
-
-    def _film(self) -> Film:
-        raise NotImplementedError
-
-    def _read(self) -> None:
+    def _read(self) -> tuple[Observed, list[str]]:
+        """What the model does with the text, and its tokens' names."""
         tokens = encode(self._tokenizer, self["text"])[:LONGEST]
-        self._names = pieces(self._tokenizer, tokens)
-        self._seen = observe(self._model, torch.tensor([tokens], device=self._model.device))
-
-    def _reread(self, _change: Any) -> None:
-        self._read()
-        self._show()
-
-    def _show(self, _change: Any = None) -> None:
-        step = min(self.player.step, len(self._names) - 1)
-        with self.player.hold_sync():
-            self.player.film = self._film()
-            self.player.step = step
+        seen = observe(self._model, torch.tensor([tokens], device=self._model.device))
+        return seen, pieces(self._tokenizer, tokens)
 
 
 class AttentionExplorer(_TextExplorer):
@@ -291,15 +264,19 @@ class AttentionExplorer(_TextExplorer):
             },
         )
 
-    def _film(self) -> Film:
+    def film(self) -> Film:
+        seen, names = self._read()
         layer, head = self["head"]
         return attention_film(
-            self._seen,
-            self._names,
-            layer,
-            head,
-            self["threshold"],
-            of_maximum=self["of_maximum"],
+            seen, names, layer, head, self["threshold"], of_maximum=self["of_maximum"]
+        )
+
+    def summary(self) -> str:
+        *_, head, everywhere = self.player.film.numbers
+        where = self.controls["head"].label.capitalize()
+        return (
+            f"{where}: {head.at(0)} of the weights seen count as zero; over all heads, "
+            f"{everywhere.at(0)}. Computed."
         )
 
 
@@ -316,5 +293,13 @@ class NeuronExplorer(_TextExplorer):
         self._rates = firing_rates(gates)
         super().__init__(model, tokenizer, text, {})
 
-    def _film(self) -> Film:
-        return neuron_film(self._seen, self._names, self._rates)
+    def film(self) -> Film:
+        return neuron_film(*self._read(), self._rates)
+
+    def summary(self) -> str:
+        last = self.player.film.steps - 1
+        _, shut, independent = (number.at(last) for number in self.player.film.numbers)
+        return (
+            f"{last + 1} tokens leave {shut} of all gates shut; were gates independent, it would "
+            f"be {independent}. Computed."
+        )

@@ -7,20 +7,17 @@ SVG with whole pixels for GitHub, print and nbval. `ChartExplorer` puts controls
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-import anywidget
 import ipywidgets
 import plotly.graph_objects as go
-import traitlets
 
+from widgets.common.controls import Explorer
 from widgets.common.stable import verbatim
-from widgets.common.svg import Pictured
-from widgets.common.theme import LIGHT, SERIES, STATES, css, template
+from widgets.common.theme import LIGHT, SERIES, STATES, template
 
 __all__ = [
     "Chart",
@@ -28,13 +25,9 @@ __all__ = [
     "Columns",
     "Curve",
     "Level",
-    "Readout",
-    "control_rows",
     "figure",
     "picture",
 ]
-
-_HERE = Path(__file__).parent
 
 COLOURS = tuple(
     STATES[name].light.line for name in ("computed", "rejected", "accepted", "bonus", "resampled")
@@ -177,38 +170,8 @@ def figure(chart: Chart) -> go.Figure:
     return fig
 
 
-class Readout(anywidget.AnyWidget):
-    """The line under a chart. In the browser it names the chart's figure and sliders."""
-
-    _esm = (_HERE / "chart.js").read_text(encoding="utf-8")
-    _css = css() + (_HERE / "chart.css").read_text(encoding="utf-8")
-
-    text = traitlets.Unicode().tag(sync=True)
-
-
-class ChartExplorer(Pictured, ipywidgets.VBox):
-    """Controls over a chart. A subclass gives `chart()` and `summary()`, which read the controls.
-
-    Args:
-        controls: the widgets that the reader sees at once, three at most.
-        folded: further ones, behind a title that opens.
-    """
-
-    def __init__(
-        self,
-        controls: Mapping[str, ipywidgets.ValueWidget],
-        folded: Mapping[str, ipywidgets.ValueWidget] | None = None,
-    ):
-        self.controls = {**controls, **(folded or {})}
-        for control in self.controls.values():
-            control.observe(self._redraw, "value")
-        self._drawn = figure(self.chart())
-        self.view = go.FigureWidget(self._drawn)
-        self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
-        self.readout = Readout(text=self.summary())
-        rows = control_rows(controls.values(), (folded or {}).values())
-        super().__init__([*rows, self.view, self.readout])
-        self.add_class("minillm").add_class("chart")
+class ChartExplorer(Explorer):
+    """A subclass gives `chart()` and `summary()`, which read the controls."""
 
     def chart(self) -> Chart:
         raise NotImplementedError
@@ -216,11 +179,13 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
     def picture(self) -> str:
         return picture(self.chart(), self.summary())
 
-    def __getitem__(self, name: str) -> Any:
-        """The value of a control."""
-        return self.controls[name].value
+    def show(self) -> ipywidgets.Widget:
+        self._drawn = figure(self.chart())
+        self.view = go.FigureWidget(self._drawn)
+        self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
+        return self.view
 
-    def _redraw(self, _change: Any) -> None:
+    def refresh(self) -> None:
         old, new = self._drawn, figure(self.chart())
         with self.view.batch_update():
             for trace, before, after in zip(self.view.data, old.data, new.data, strict=True):
@@ -228,7 +193,6 @@ class ChartExplorer(Pictured, ipywidgets.VBox):
             self.view.layout.update(_changes(old.layout, new.layout))
         self._drawn = new
         self._keep()
-        self.readout.text = self.summary()
 
     def _keep(self) -> None:
         """What a page reload shows: else the first state, or half of the last one.
@@ -247,26 +211,6 @@ def _changes(before: Any, after: Any) -> dict[str, Any]:
     """What plotly has to redraw: updating all of it takes several times as long."""
     old, new = before.to_plotly_json(), after.to_plotly_json()
     return {key: value for key, value in new.items() if old.get(key) != value}
-
-
-def control_rows(
-    controls: Iterable[ipywidgets.Widget], folded: Iterable[ipywidgets.Widget] = ()
-) -> list[ipywidgets.Widget]:
-    """Controls in a row, and further ones behind a button that shows them."""
-    rows: list[ipywidgets.Widget] = [_row(controls)]
-    if behind := list(folded):
-        more = ipywidgets.ToggleButton(description="More settings")
-        rows += [more, _row(behind)]
-        ipywidgets.dlink((more, "value"), (rows[-1].layout, "display"), _shown)
-    return rows
-
-
-def _shown(on: bool) -> str:
-    return "flex" if on else "none"
-
-
-def _row(controls: Iterable[ipywidgets.Widget]) -> ipywidgets.HBox:
-    return ipywidgets.HBox(list(controls), layout={"flex_flow": "row wrap"})
 
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 420, 84, 84, 64

@@ -7,36 +7,15 @@ from typing import Any
 
 import ipywidgets
 
-from widgets.common.chart import Readout, control_rows
+from widgets.common.controls import Explorer
 from widgets.common.film import Film
 from widgets.common.player import StepPlayer
-from widgets.common.svg import Pictured
 
 __all__ = ["FilmExplorer", "choice", "own_text", "slider"]
 
 
-class FilmExplorer(Pictured, ipywidgets.VBox):
-    """A subclass gives `film()` and `summary()`, which read the controls.
-
-    Args:
-        controls: the widgets that the reader sees at once, three at most.
-        folded: further ones, behind a title that opens.
-    """
-
-    def __init__(
-        self,
-        controls: Mapping[str, ipywidgets.ValueWidget],
-        folded: Mapping[str, ipywidgets.ValueWidget],
-    ):
-        self.controls = {**controls, **folded}
-        film = self.film()
-        self.player = StepPlayer(film, step=self.opening(film))
-        self.readout = Readout(text=self.summary())
-        for control in self.controls.values():
-            control.observe(self._run, "value")
-        rows = control_rows(controls.values(), folded.values())
-        super().__init__([*rows, self.player, self.readout])
-        self.add_class("minillm").add_class("chart")
+class FilmExplorer(Explorer):
+    """A subclass gives `film()` and `summary()`, which read the controls."""
 
     def film(self) -> Film:
         raise NotImplementedError
@@ -48,16 +27,16 @@ class FilmExplorer(Pictured, ipywidgets.VBox):
     def picture(self) -> str:
         return self.player.picture()
 
-    def __getitem__(self, name: str) -> Any:
-        """The value of a control."""
-        return self.controls[name].value
+    def show(self) -> ipywidgets.Widget:
+        film = self.film()
+        self.player = StepPlayer(film, step=self.opening(film))
+        return self.player
 
-    def _run(self, _change: Any) -> None:
+    def refresh(self) -> None:
         film = self.film()
         with self.player.hold_sync():
             self.player.film = film
             self.player.step = self.opening(film)
-        self.readout.text = self.summary()
 
 
 def choice(name: str, options: Any, **more: Any) -> ipywidgets.Dropdown:

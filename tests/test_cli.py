@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minillm import collect, decode_cached, load
-from minillm.checkpoint import folder
+from minillm.checkpoint import folder, shipped
 from minillm.cli import main, table
 from minillm.tokens import END_OF_TEXT, encode
 
@@ -47,7 +47,7 @@ def test_generate_stops_at_the_end_of_the_text(capsys: pytest.CaptureFixture[str
 def test_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]):
     assert main(["models"]) == 0
     _, *lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["stories", "stories-draft"]
+    assert [line.split()[0] for line in lines] == shipped()
     disk = f"{(folder('stories') / 'model.safetensors').stat().st_size:,}"
     assert lines[0].split() == ["stories", "10,491,200", "8", "320", "4/2", "512", disk, "8,192"]
 

@@ -11,8 +11,7 @@ Sources: CATS (arXiv 2404.08763); TEAL (arXiv 2408.14690); the mask of sinks and
 StreamingLLM (arXiv 2309.17453).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from minillm.attention import Attend, attention_weights, causal_mask
+from minillm.hooks import hooked
 from minillm.swapped import swapped
 from minillm.transformer import MLP, Transformer
 
@@ -86,9 +86,8 @@ def cats(model: Transformer, tokens: Int[Tensor, "B T"], share: float) -> Transf
         ValueError: a share outside [0, 1].
     """
     acts = [module.act for module in model.modules() if isinstance(module, MLP)]
-    with _magnitudes(acts, of_inputs=False) as seen:
-        _read(model, tokens, share)
-    return swapped(model, {act: ThresholdedGate(act, _quantile(seen[act], share)) for act in acts})
+    limits = _smallest(model, tokens, acts, share, given=False)
+    return swapped(model, {act: ThresholdedGate(act, limit) for act, limit in limits.items()})
 
 
 def teal(model: Transformer, tokens: Int[Tensor, "B T"], share: float) -> Transformer:
@@ -100,11 +99,8 @@ def teal(model: Transformer, tokens: Int[Tensor, "B T"], share: float) -> Transf
         ValueError: a share outside [0, 1].
     """
     matrices = [x for block in model.blocks for x in block.modules() if isinstance(x, nn.Linear)]
-    with _magnitudes(matrices, of_inputs=True) as seen:
-        _read(model, tokens, share)
-    return swapped(
-        model, {x: nn.Sequential(Threshold(_quantile(seen[x], share)), x) for x in matrices}
-    )
+    limits = _smallest(model, tokens, matrices, share, given=True)
+    return swapped(model, {x: nn.Sequential(Threshold(limit), x) for x, limit in limits.items()})
 
 
 def sinks_and_window(T: int, sinks: int, window: int) -> Bool[Tensor, "T T"]:
@@ -119,29 +115,20 @@ def sinks_and_window(T: int, sinks: int, window: int) -> Bool[Tensor, "T T"]:
     return causal & (~causal.tril(-window) | (torch.arange(T) < sinks))
 
 
-def _read(model: Transformer, tokens: Tensor, share: float) -> None:
+def _smallest(
+    model: Transformer, tokens: Tensor, modules: Sequence[nn.Module], share: float, *, given: bool
+) -> dict[nn.Module, float]:
+    """What this share of the values given to each module, or made by it, does not exceed."""
     if not 0 <= share <= 1:
         raise ValueError(f"the share of zeros must be from 0 to 1, got {share}")
-    with torch.no_grad():
-        model.hidden(tokens.to(model.device))
-
-
-@contextmanager
-def _magnitudes(
-    modules: Sequence[nn.Module], *, of_inputs: bool
-) -> Iterator[dict[nn.Module, Tensor]]:
-    """Within the block, how large what enters or leaves each module is."""
     seen: dict[nn.Module, Tensor] = {}
 
-    def see(module: nn.Module, given: Any, made: Tensor) -> None:
-        seen[module] = (given[0] if of_inputs else made).abs().flatten()
+    def see(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen[module] = (inputs[0] if given else output).abs().flatten()
 
-    handles = [module.register_forward_hook(see) for module in modules]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(modules, see), torch.no_grad():
+        model.hidden(tokens.to(model.device))
+    return {module: _quantile(values, share) for module, values in seen.items()}
 
 
 def _quantile(values: Tensor, share: float) -> float:

@@ -11,8 +11,6 @@ Sources: "Transformer inference tricks" (Finbarr Timbers, 2023); a hundredth of 
 the threshold, H2O (arXiv 2306.14048); sinks, StreamingLLM (arXiv 2309.17453).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from minillm.attention import Attend, attention_weights, causal_mask
+from minillm.hooks import hooked
 from minillm.training.objective import gate_outputs
 from minillm.transformer import Transformer
 
@@ -55,30 +54,19 @@ def observe(
         tokens: of the texts.
         mask: who sees whom; causal by default.
     """
-    with _attention(model) as seen, gate_outputs(model) as gates:
-        model.hidden(tokens, mask=mask)
-    weights, outputs = (torch.stack(of_layers) for of_layers in zip(*seen, strict=True))
-    T = tokens.shape[1]
-    visible = causal_mask(T, T, tokens.device) if mask is None else mask
-    return Observed(weights, outputs, torch.stack(gates), visible)
-
-
-@contextmanager
-def _attention(model: Transformer) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Within the block, weights and outputs of each layer's attention."""
-    seen: list[tuple[Tensor, Tensor]] = []
+    weights, outputs = list[Tensor](), list[Tensor]()
 
     def see(module: Attend, given: Any, mixed: Tensor) -> None:
         q, k, _, mask = given
-        seen.append((attention_weights(q, k, mask), mixed))
+        weights.append(attention_weights(q, k, mask))
+        outputs.append(mixed)
 
     attends = [module for module in model.modules() if isinstance(module, Attend)]
-    handles = [attend.register_forward_hook(see) for attend in attends]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(attends, see), gate_outputs(model) as gates:
+        model.hidden(tokens, mask=mask)
+    T = tokens.shape[1]
+    visible = causal_mask(T, T, tokens.device) if mask is None else mask
+    return Observed(torch.stack(weights), torch.stack(outputs), torch.stack(gates), visible)
 
 
 def share_below(

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import pairwise, product
 from math import ceil
 from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -22,7 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from minillm.bench.greedy import equal_tokens
 from minillm.exactness import joint_law, proposal_law, text_law, toy_draft, toy_target
+from minillm.heldout import openings
+from minillm.optimized import optimized
 from minillm.speedup import AdaptiveGamma
 
 __all__ = [
@@ -64,6 +68,8 @@ __all__ = [
     "pool_of",
     "ragged_rows",
     "rows_alone",
+    "same_texts_in_float32",
+    "same_texts_in_float64",
     "shaped_law",
     "speculates_by_hand",
     "speculates_greedily",
@@ -1219,3 +1225,34 @@ def parallel_law(lib: ModuleType, size: int = 4, decode=None) -> None:
             )
         counts = Counter(map(tuple, texts))
         assert {text: Fraction(n, len(left)) for text, n in counts.items()} == wanted
+
+
+def same_texts_in_float64(
+    lib: ModuleType, decoders: Sequence[Callable[..., Any]], count: int
+) -> None:
+    """On held-out openings the shipped target's texts are those of the plain loop."""
+    model, tokenizer = lib.load("stories", dtype=torch.float64)
+    prompts = openings(tokenizer, count)
+    for start in range(0, count, 20):
+        rows = prompts[start : start + 20]
+        plain = lib.collect(lib.decode_cached(model, rows, max_new_tokens=64))
+        for decode in decoders:
+            assert lib.collect(decode(model, rows, max_new_tokens=64)) == plain
+
+
+def same_texts_in_float32(lib: ModuleType, decode: Callable[..., Any]) -> None:
+    """The optimized target's texts are equal up to near ties."""
+    model, tokenizer = lib.load("stories")
+    fast, prompts = optimized(model), openings(tokenizer, 8)
+    plain = [
+        lib.collect(lib.decode_cached(fast, [prompt], max_new_tokens=32))[0] for prompt in prompts
+    ]
+    texts = [
+        [
+            pair
+            for step in decode(fast, [prompt], max_new_tokens=32)
+            for pair in zip(step.rows[0].tokens, step.rows[0].logits, strict=True)
+        ]
+        for prompt in prompts
+    ]
+    assert "8 texts" in equal_tokens(texts, plain)

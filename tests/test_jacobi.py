@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,10 +15,7 @@ from torch.nn.functional import one_hot
 import minillm
 import minillm.lookahead
 from minillm import GREEDY, Sampler, Transformer
-from minillm.bench.greedy import equal_tokens
-from minillm.heldout import openings
 from minillm.jacobi import GUESSES, decode_jacobi, initial_guess
-from minillm.optimized import optimized
 
 Tiny = Callable[..., Transformer]
 SEEDS = range(6)
@@ -337,30 +335,10 @@ class TestShipped:
         ],
     )
     def test_the_text_is_the_plain_one(self, count: int, settings: list[tuple[int, str]]) -> None:
-        model, tokenizer = minillm.load("stories", dtype=torch.float64)
-        prompts = openings(tokenizer, count)
-        for start in range(0, count, 20):
-            rows = prompts[start : start + 20]
-            plain = minillm.collect(minillm.decode_cached(model, rows, max_new_tokens=64))
-            for block, guess in settings:
-                steps = decode_jacobi(
-                    model, rows, block=block, guess=GUESSES[guess], max_new_tokens=64
-                )
-                assert minillm.collect(steps) == plain
+        decoders = [
+            partial(decode_jacobi, block=block, guess=GUESSES[guess]) for block, guess in settings
+        ]
+        oracles.same_texts_in_float64(minillm, decoders, count)
 
     def test_on_the_optimized_model_texts_are_equal_up_to_ties(self) -> None:
-        model, tokenizer = minillm.load("stories")
-        fast, prompts = optimized(model), openings(tokenizer, 8)
-        plain = [
-            minillm.collect(minillm.decode_cached(fast, [prompt], max_new_tokens=32))[0]
-            for prompt in prompts
-        ]
-        texts = [
-            [
-                pair
-                for step in decode_jacobi(fast, [prompt], block=6, max_new_tokens=32)
-                for pair in zip(step.rows[0].tokens, step.rows[0].logits, strict=True)
-            ]
-            for prompt in prompts
-        ]
-        assert "8 texts" in equal_tokens(texts, plain)
+        oracles.same_texts_in_float32(minillm, partial(decode_jacobi, block=6))

@@ -15,15 +15,13 @@ import torch
 import minillm
 from minillm import GREEDY, Sampler, Transformer, lookahead
 from minillm.bench import parallel
-from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import measure
-from minillm.heldout import bench_prompts, openings
+from minillm.heldout import bench_prompts
 from minillm.jacobi import GUESSES, decode_jacobi
 from minillm.lookahead import decode_lookahead
 from minillm.lookahead_mask import lookahead_layout
 from minillm.lookahead_verification import agree
 from minillm.lookahead_window import Window
-from minillm.optimized import optimized
 
 Tiny = Callable[..., Transformer]
 SEEDS = range(6)
@@ -400,31 +398,11 @@ class TestShipped:
     def test_the_text_is_the_plain_one(
         self, count: int, settings: list[tuple[int, int, int]]
     ) -> None:
-        model, tokenizer = minillm.load("stories", dtype=torch.float64)
-        prompts = openings(tokenizer, count)
-        for start in range(0, count, 20):
-            rows = prompts[start : start + 20]
-            plain = minillm.collect(minillm.decode_cached(model, rows, max_new_tokens=64))
-            for W, N, G in settings:
-                steps = decode_lookahead(model, rows, W=W, N=N, G=G, max_new_tokens=64)
-                assert minillm.collect(steps) == plain
+        decoders = [partial(decode_lookahead, W=W, N=N, G=G) for W, N, G in settings]
+        oracles.same_texts_in_float64(minillm, decoders, count)
 
     def test_on_the_optimized_model_texts_are_equal_up_to_ties(self) -> None:
-        model, tokenizer = minillm.load("stories")
-        fast, prompts = optimized(model), openings(tokenizer, 8)
-        plain = [
-            minillm.collect(minillm.decode_cached(fast, [prompt], max_new_tokens=32))[0]
-            for prompt in prompts
-        ]
-        texts = [
-            [
-                pair
-                for step in decode_lookahead(fast, [prompt], W=3, N=3, G=3, max_new_tokens=32)
-                for pair in zip(step.rows[0].tokens, step.rows[0].logits, strict=True)
-            ]
-            for prompt in prompts
-        ]
-        assert "8 texts" in equal_tokens(texts, plain)
+        oracles.same_texts_in_float32(minillm, partial(decode_lookahead, W=3, N=3, G=3))
 
 
 # The bench

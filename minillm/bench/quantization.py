@@ -9,7 +9,10 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
+from torch import Tensor
 from tqdm import tqdm
 
 from minillm.bench.greedy import BAR, equal_tokens
@@ -17,9 +20,9 @@ from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached
 from minillm.drafters import DraftModel
-from minillm.evaluation import evaluate
 from minillm.heldout import bench_prompts, stories
 from minillm.int8_twin import INT8, int8_twin
+from minillm.kv_cache import KVCache
 from minillm.optimized import optimized
 from minillm.quantized_model import QuantizedTransformer, quantize_model
 from minillm.speculative import decode_speculative
@@ -80,7 +83,7 @@ def _against_float32(*, round_activations: bool, bound: float | None) -> Measure
     fast, quantized = optimized(model), _quantized()
     twin = int8_twin(quantized, round_activations=round_activations)
     text = pack(tokenizer, stories())
-    plain, ours = (evaluate(x, text).loss for x in (fast, twin))
+    plain, ours = (_loss(x, text) for x in (fast, twin))
     if bound is not None and ours > plain * (1 + bound):
         raise CheckFailedError(f"loss {ours:.4f}, in float32 {plain:.4f}")
     pairs = _interleaved(tokenizer, partial(_plain, twin), partial(_plain, fast))
@@ -90,6 +93,17 @@ def _against_float32(*, round_activations: bool, bound: float | None) -> Measure
         f"{quantized.nbytes:,} bytes of weights, 1/{stored / quantized.nbytes:.2f}"
     )
     return _measured(pairs, check, twin)
+
+
+@torch.no_grad()
+def _loss(model: Transformer, tokens: Tensor) -> float:
+    """Nats a token, on the path that is timed: one row at a time, read into a cache."""
+    context, surprise = model.config.max_position_embeddings, 0.0
+    for start in range(0, len(tokens) - 1, context):
+        row = tokens[start : start + context + 1]
+        logits = model(row[None, :-1], KVCache(model.config, 1, context))
+        surprise += F.cross_entropy(logits[0], row[1:], reduction="sum").item()
+    return surprise / (len(tokens) - 1)
 
 
 @cache

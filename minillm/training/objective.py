@@ -16,8 +16,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from minillm.hooks import hooked
 from minillm.transformer import Transformer
 
 __all__ = ["distance_to", "gate_outputs", "training_loss"]
@@ -75,16 +76,6 @@ def gate_outputs(model: Transformer) -> Iterator[list[Float[Tensor, "B T F"]]]:
     """Within the block, what each layer's gate lets through, in the order of the forward passes."""
     seen: list[Tensor] = []
 
-    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(output)
-
-    handles = [
-        module.act.register_forward_hook(see)
-        for name, module in model.named_modules()
-        if name.endswith(".mlp")
-    ]
-    try:
+    acts = [module.act for name, module in model.named_modules() if name.endswith(".mlp")]
+    with hooked(acts, lambda module, given, made: seen.append(made)):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

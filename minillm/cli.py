@@ -22,6 +22,11 @@ _COMMANDS = {
     "train": ("minillm.train", "train a model on a text file"),
     "sample": ("minillm.sample", "write texts with a model, to train another on"),
     "eval": ("minillm.eval", "how well a model predicts a text, and accepts a draft"),
+    "kbit": (
+        "minillm.kbit_command",
+        "few large weights or many small ones: a family's loss by its bits",
+    ),
+    "hypothesis": ("minillm.hypothesis_command", "do more tokens make rounding cost more"),
     "bench": ("minillm.bench", "measure what each trick gains on this machine"),
     "notebooks": ("minillm.notebooks_command", "re-execute the lessons in place"),
 }

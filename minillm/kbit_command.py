@@ -1,0 +1,50 @@
+"""`minillm kbit`: measure a family at every precision, and record the points.
+
+What they say about sizes and bits is read off in `minillm.kbit`.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from minillm import recorded
+from minillm.checkpoint import load
+from minillm.heldout import stories
+from minillm.kbit import PRECISIONS, KBit, measure
+from minillm.training.text_data import pack
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped models or folders")
+    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure each model on the package's held-out stories, and write the points.
+
+    Raises:
+        FileNotFoundError: a missing model, or no folder for the file.
+        ValueError: the file is there.
+    """
+    recorded.refuse_loss(arguments.out)
+    points, names = list[KBit](), [Path(name).name for name in arguments.models]
+    total = 2 * len(PRECISIONS) * len(names)
+    with tqdm(total=total, unit="point", disable=None) as bar:
+        for name, place in zip(names, arguments.models, strict=True):
+            model, tokenizer = load(place)
+            for point in measure(name, model, pack(tokenizer, stories())):
+                points.append(point)
+                bar.update()
+    record = {
+        "command": f"minillm kbit {' '.join(names)} --out {arguments.out.name}",
+        "format": "integers per channel, with scales in float32 and zero points",
+        "text": "held-out stories of this package",
+        "versions": recorded.versions(),
+        "points": [asdict(point) for point in points],
+    }
+    recorded.write(arguments.out, record)
+    print(f"{arguments.out}: {len(points)} points of {', '.join(names)}")

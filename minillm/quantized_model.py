@@ -95,8 +95,15 @@ def matrices(model: Transformer) -> dict[str, Tensor]:
     return layers
 
 
-def quantize_model(model: Transformer, spec: Spec) -> QuantizedTransformer:
-    """Round all matrices, the embedding included, to the nearest values; the naive twin is `model`.
+def quantize_model(
+    model: Transformer, spec: Spec, *, embed: Spec | None = None
+) -> QuantizedTransformer:
+    """Round all matrices to the nearest values; the naive twin is `model`.
+
+    Args:
+        model: stays as it is.
+        spec: of every matrix.
+        embed: of the embedding, and of a head tied to it, where it is another.
 
     Raises:
         ValueError: a matrix with weights that are not finite, or with rows that the group does
@@ -109,7 +116,7 @@ def quantize_model(model: Transformer, spec: Spec) -> QuantizedTransformer:
     stored = {}
     for name, weight in matrices(model).items():
         try:
-            stored[name] = quantize(weight.detach(), spec)
+            stored[name] = quantize(weight.detach(), embed or spec if name == "embed" else spec)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return QuantizedTransformer(model.config, stored, _others(model))

@@ -1,15 +1,14 @@
 """What a finished run leaves: the model in 16 bits, the record, the card."""
 
 import json
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
+from minillm import recorded
 from minillm.checkpoint import load, save, write_whole
 from minillm.evaluation import evaluate
 from minillm.tokens import END_OF_TEXT
@@ -82,21 +81,11 @@ def _record(model: Transformer, trainer: Trainer, data: TrainingData) -> dict[st
         "gate_zeros": [round(share, 4) for share in held_out.gate_zeros],
         "texts": texts,
         "recipe": asdict(recipe) | names | {"texts": [text["name"] for text in texts]},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("minillm", "torch", "tokenizers")},
-        },
+        "versions": recorded.versions(),
         "device": trainer.model.device.type,
         "threads": torch.get_num_threads(),
         "curve": trainer.curve,
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _name_end_of_text(path: Path, token: int | None) -> None:

@@ -44,6 +44,36 @@ JacobiGainExplorer(plain, {"random": {1: plain, 4: block}}, {1: 1.0, 4: 1.3})"""
     "mask": "MaskExplorer(model, tokenizer, [text])",
     "lookahead": "LookaheadExplorer(model, tokenizer, [text], new=12)",
 }
+EXPLORERS |= {
+    "attention": """\
+from widgets.sparsity import AttentionExplorer, NeuronExplorer
+from widgets.sparsity_gain import Cost, RateExplorer, SkippingExplorer, UnionExplorer
+
+AttentionExplorer(model, tokenizer, "Once upon a time")""",
+    "neurons": """\
+gates = torch.rand(8, 2, 6, 1024, generator=torch.Generator().manual_seed(0)) - 0.9
+gates = gates.relu()
+NeuronExplorer(model, tokenizer, "Once upon a time", gates)""",
+    "rates": "RateExplorer(gates)",
+    "union": "UnionExplorer(gates > 0, gates > 0, [1, 2])",
+    "skipping": """\
+SkippingExplorer({share: {1: Cost((2e-4, 1e-4), (9, 5), (9, 5))} for share in (0.0, 0.5)})""",
+}
+EXPLORERS |= {
+    "grid": """\
+from widgets.quantization import GridExplorer, LayerErrorExplorer
+from widgets.quantization_bits import BitExplorer
+from widgets.quantization_duel import DuelExplorer
+
+GridExplorer(model)""",
+    "layers": "LayerErrorExplorer(model)",
+    "bits": "BitExplorer()",
+    "duel": "DuelExplorer(model.blocks[3].mlp.gate_up.weight, torch.randn(64, 320))",
+    "gptq": """\
+from widgets.gptq import ColumnExplorer
+
+ColumnExplorer(model, torch.tensor([(prompt * 40)[:256]]))""",
+}
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 NAMES = (
@@ -62,6 +92,16 @@ NAMES = (
     "passes",
     "mask",
     "lookahead",
+    "attention",
+    "neurons",
+    "rates",
+    "union",
+    "skipping",
+    "grid",
+    "layers",
+    "bits",
+    "duel",
+    "gptq",
     "predict",
     "reveal",
 )
@@ -79,7 +119,7 @@ def explorers(browser: Browser, lab: Lab) -> Iterator[LabPage]:
         explorers.run_all()
         for more in page.get_by_text("More settings").all():
             more.click()
-        expect(page.locator("label:visible", has_text="bits")).to_be_visible()
+        expect(page.locator("label:visible", has_text="bits").first).to_be_visible()
         page.get_by_text("Audience poll").click()
         page.get_by_label("Your prediction, number").fill("20")
         page.get_by_text("Lock it in").click()

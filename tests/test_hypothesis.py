@@ -14,7 +14,7 @@ from minillm import hypothesis_command, recorded
 from minillm.cli import main
 from minillm.evaluation import evaluate
 from minillm.heldout import stories
-from minillm.hypothesis import FORMATS, Point, Rate, Text, decay_effect, trend
+from minillm.hypothesis import FORMATS, Point, Rate, Text, decay_effect, read, trend
 from minillm.hypothesis_command import SHAPE, branch, points_of
 from minillm.quantization import Spec, dequantize
 from minillm.quantized_model import matrices, quantize_model
@@ -228,3 +228,12 @@ def test_a_record_is_written_a_point_a_line_and_read_again(
     assert len((tmp_path / "x.json").read_text().splitlines()) == 7
     with pytest.raises(FileNotFoundError):
         recorded.read("y")
+
+
+def test_the_record_has_every_arm_of_every_seed() -> None:
+    points = read()
+    lengths = {point.tokens for point in points}
+    arms = product(range(5), ("unique", "repeated"), ("constant", "decayed"), sorted(lengths))
+    found = [(point.seed, point.text, point.rate, point.tokens) for point in points]
+    assert len(lengths) == 4
+    assert sorted(found) == sorted(arms)

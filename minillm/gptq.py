@@ -87,8 +87,7 @@ def gptq(
 
     Args:
         weight: stays as it is.
-        hessian: of the layer's inputs, in float32 or float64; the work is done in its dtype and
-            on its device.
+        hessian: of the layer's inputs; the work is done in its dtype and on its device.
         spec: of the result.
         damping: added to the diagonal, in units of its mean.
         act_order: columns in falling order of the diagonal, not from left to right.
@@ -97,18 +96,14 @@ def gptq(
         watch: is shown each column, in the order in which they are rounded.
 
     Raises:
-        ValueError: shapes that do not fit; numbers that are not finite; a Hessian in half
-            precision, not symmetric, of zeros, or far from positive definite; a group that does
-            not divide the rows; act-order with dynamic groups; dynamic groups of a format whose
-            scales have a scale of the whole matrix; a block below 1.
+        ValueError: shapes or groups that do not fit; numbers that are not finite; a Hessian in
+            half precision, not symmetric, of zeros, or far from positive definite; act-order
+            with dynamic groups, or a format that cannot have them; a block below 1.
     """
-    N, K = weight.shape
-    size = K // spec.scale_shape(N, K)[1]  # columns that share a scale
     _check(weight, hessian, block)
-    _check_groups(spec, size < K and not static_groups, act_order)
-    order = torch.arange(K, device=hessian.device)
-    if act_order:
-        order = hessian.diagonal().argsort(descending=True, stable=True)
+    K, size = weight.shape[1], _group_size(weight, spec, act_order, static_groups)
+    strongest = hessian.diagonal().argsort(descending=True, stable=True)
+    order = strongest if act_order else strongest.sort().values
     grid, codes = fit_grid(weight, spec), torch.empty_like(weight, dtype=torch.uint8)
     W, U = weight.to(hessian)[:, order], inverse_root(hessian[order][:, order], damping)
     for start, end in pairwise(sorted({*range(0, K, block), *range(0, K, size), K})):
@@ -152,14 +147,20 @@ def _check(weight: Tensor, hessian: Tensor, block: int) -> None:
         raise ValueError(f"a block has at least one column, got {block}")
 
 
-def _check_groups(spec: Spec, dynamic: bool, act_order: bool) -> None:
-    if dynamic and act_order:
+def _group_size(weight: Tensor, spec: Spec, act_order: bool, static_groups: bool) -> int:
+    """How many columns share a scale."""
+    N, K = weight.shape
+    size = K // spec.scale_shape(N, K)[1]
+    if size == K or static_groups:
+        return size
+    if act_order:
         raise ValueError(
             "act-order takes the columns of a group at different times, so that dynamic groups "
             "would mix: choose static_groups=True"
         )
-    if dynamic and spec.table.scales == "e4m3":
+    if spec.table.scales == "e4m3":
         raise ValueError(f"{spec.format} has a scale for all its scales: choose static_groups=True")
+    return size
 
 
 def _group(grid: Grid, g: int) -> Grid:

@@ -32,7 +32,7 @@ MEASURING = {
     "06_lookahead": ["lookahead-09", "lookahead-25"],
     "07_sparsity": ["sparsity-09", "sparsity-29", "sparsity-33"],
     "08_quantization": [f"quantization-{n}" for n in (10, 13, 30, 33, 41)],
-    "09_gptq": ["gptq-08", "gptq-28"],
+    "09_gptq": ["gptq-08", "gptq-30"],
 }
 
 # The article's claims, by the stem of the lesson that gives the verdict.

@@ -104,7 +104,7 @@ def gptq(
     K, size = weight.shape[1], _group_size(weight, spec, act_order, static_groups)
     strongest = hessian.diagonal().argsort(descending=True, stable=True)
     order = strongest if act_order else strongest.sort().values
-    grid, codes = fit_grid(weight, spec), torch.empty_like(weight, dtype=torch.uint8)
+    grid, codes = fit_grid(weight, spec), torch.zeros_like(weight, dtype=torch.uint8).contiguous()
     W, U = weight.to(hessian)[:, order], inverse_root(hessian[order][:, order], damping)
     for start, end in pairwise(sorted({*range(0, K, block), *range(0, K, size), K})):
         if not static_groups and start % size == 0:

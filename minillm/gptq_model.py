@@ -2,8 +2,8 @@
 
 When the text reaches a matrix, its inputs there make the matrix's Hessian; the matrix is rounded,
 and the text goes on through the rounded one. So each matrix is calibrated on what the rounded ones
-before it really put out ("true sequential" in the authors' code), and makes good some of their
-error. The matrices of the blocks are rounded so. The embedding, which looks rows up and has no
+before it really put out ("true sequential" in the authors' code). The matrices of the blocks are
+rounded so. The embedding, which looks rows up and has no
 inputs to sum over, and the head are rounded to nearest (the paper leaves them in 16 bits); where
 they are a large share, as in small models, their own rounding is most of what is lost at 4 bits,
 and `embed` gives them more. To nearest is also rounded a matrix whose inputs are all zero, such as
@@ -58,8 +58,8 @@ def gptq_model(
     Raises:
         ValueError: an empty text; what `quantize_model` and `gptq` refuse, the matrix named.
     """
-    if not tokens.numel():
-        raise ValueError("the calibration text is empty")
+    if tokens.ndim != 2 or not tokens.numel():
+        raise ValueError(f"a calibration text is (B, T) tokens, got {tuple(tokens.shape)}")
     rounded = quantize_model(model, spec, embed=embed)
     layers = {
         name: x

@@ -42,6 +42,7 @@ class Hessian:
         self.samples = 0
         self._sum = torch.zeros(K, K, dtype=torch.float64, device=device)
 
+    @torch.no_grad()
     def add(self, x: Float[Tensor, "*R K"]) -> None:
         """Count the inputs of some more tokens; their products are made in float32 at least.
 
@@ -50,7 +51,7 @@ class Hessian:
         """
         if x.shape[-1] != len(self._sum):
             raise ValueError(f"inputs of {len(self._sum)} numbers are needed, got {x.shape[-1]}")
-        x = x.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
+        x = x.reshape(-1, len(self._sum)).to(torch.promote_types(x.dtype, torch.float32))
         self._sum += x.T @ x
         self.samples += len(x)
 
@@ -95,9 +96,9 @@ def inverse_root(hessian: Float[Tensor, "K K"], damping: float) -> Float[Tensor,
     """
     enough = damping
     while (U := _inverse_root(damped(hessian, enough))) is None:
-        enough = max(10 * enough, 1e-6)
-        if enough > _MOST:
+        if enough >= _MOST:
             raise ValueError(f"the Hessian is not positive definite with a damping up to {_MOST}")
+        enough = min(max(10 * enough, 1e-6), _MOST)
     if enough != damping:
         warnings.warn(
             f"the Hessian is not positive definite: damping raised from {damping} to {enough:g}",

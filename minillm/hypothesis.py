@@ -66,18 +66,21 @@ def decay_effect(
         form: of the rounded weights.
         tokens: only pairs that read as many: one of each seed, independent of the others; all
             pairs together are more, but those of one seed share their beginning.
+
+    Raises:
+        ValueError: a point without its pair, or no pair at all.
     """
-    arms: dict[Rate, list[float]] = {
-        rate: [
-            point.added(form)
-            for row in _by_seed(p for p in points if (p.text, p.rate) == (text, rate))
-            for point in row
-            if tokens in (None, point.tokens)
-        ]
+    constant, decayed = (
+        {
+            (point.seed, point.tokens): point.added(form)
+            for point in points
+            if (point.text, point.rate) == (text, rate) and tokens in (None, point.tokens)
+        }
         for rate in ("constant", "decayed")
-    }
-    pairs = zip(arms["decayed"], arms["constant"], strict=True)
-    return signed_rank([decayed - constant for decayed, constant in pairs])
+    )
+    if constant.keys() != decayed.keys():
+        raise ValueError("the two arms have other seeds or tokens: their points make no pairs")
+    return signed_rank([decayed[pair] - constant[pair] for pair in constant])
 
 
 def _by_seed(points: Iterable[Point]) -> list[list[Point]]:

@@ -70,8 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     recorded.refuse_loss(arguments.out)
     seeds = arguments.seeds
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"--seeds must be different numbers from 0 on, got {seeds}")
+    if len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**62:
+        raise ValueError(f"--seeds must be different numbers from 0 to 2**62 - 1, got {seeds}")
+    if arguments.out.resolve().parent == arguments.runs.resolve():
+        raise ValueError("--out must not be in the folder of --runs")
     recipe = Recipe(tuple(arguments.texts), validation=arguments.validation, **SHAPE)
     data = TrainingData.read(recipe)
     recipe = replace(recipe, decay_fraction=0.0, steps=_steps(recipe, data))
@@ -84,9 +86,11 @@ def run(arguments: argparse.Namespace) -> None:
             found = points_of(replace(recipe, seed=seed), data, text)
             recorded.write(kept, record | {"points": [asdict(point) for point in found]})
         done = read_json(kept)
-        if record | {"points": done["points"]} != done:
+        found = done.get("points", [])
+        same = {(point["seed"], point["text"]) for point in found} == {(seed, text)}
+        if not same or len(found) != 2 * len(_PARTS) or record | {"points": found} != done:
             raise ValueError(f"{kept} is of another experiment: choose another folder for --runs")
-        points += done["points"]
+        points += found
     names = " ".join(text["name"] for text in record["texts"])
     command = (
         f"minillm hypothesis {names} --validation {record['recipe']['validation']} --runs runs "

@@ -113,10 +113,15 @@ def measure(
 def loss_at(points: Sequence[KBit], bits: int, stored: float) -> float | None:
     """The loss of a precision at a number of stored bits; None beyond its smallest and largest.
 
+    Raises:
+        ValueError: points of both ways to count the embedding.
+
     >>> family = [KBit("small", 4, True, 100, 3.0), KBit("large", 4, True, 10_000, 2.0)]
     >>> loss_at(family, 4, 1000)
     2.5
     """
+    if len({point.embedding for point in points}) > 1:
+        raise ValueError("points with the embedding and without it are two laws: take one of them")
     sizes = sorted((point.stored, point.loss) for point in points if point.bits == bits)
     for (low, worse), (high, better) in pairwise(sizes):
         if low <= stored <= high:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minillm import recorded
-from minillm.checkpoint import load
+from minillm.checkpoint import folder, load
 from minillm.heldout import stories
 from minillm.kbit import PRECISIONS, KBit, measure
 from minillm.training.text_data import pack
@@ -28,10 +28,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: a missing model, or no folder for the file.
-        ValueError: the file is there.
+        ValueError: the file is there; two models of one name.
     """
     recorded.refuse_loss(arguments.out)
-    points, names = list[KBit](), [Path(name).name for name in arguments.models]
+    points, names = list[KBit](), [folder(name).name for name in arguments.models]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two models of one name cannot be told apart: {', '.join(names)}")
     total = 2 * len(PRECISIONS) * len(names)
     with tqdm(total=total, unit="point", disable=None) as bar:
         for name, place in zip(names, arguments.models, strict=True):

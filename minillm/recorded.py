@@ -1,6 +1,7 @@
 """Experiments too long for a lesson: JSON in the package, with the command that made it."""
 
 import json
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,12 +29,15 @@ def refuse_loss(out: Path) -> None:
 
     Raises:
         FileNotFoundError: no folder for the file.
+        PermissionError: the folder cannot be written to.
         ValueError: the file is there.
     """
     if out.exists():
         raise ValueError(f"{out} is there already: choose another name")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"cannot write to {out.parent}")
 
 
 def write(out: Path, record: dict[str, Any]) -> None:

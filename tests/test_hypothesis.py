@@ -197,8 +197,8 @@ def test_an_interrupted_experiment_goes_on_from_its_finished_runs(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--seeds", "1", "1"], "--seeds must be different numbers from 0 on, got [1, 1]"),
-        (["--seeds", "-1"], "--seeds must be different numbers from 0 on, got [-1]"),
+        (["--seeds", "1", "1"], "--seeds must be different numbers from 0 to 2**62 - 1, got [1, 1]"),
+        (["--seeds", "-1"], "--seeds must be different numbers from 0 to 2**62 - 1, got [-1]"),
         (["--out", "nowhere/x.json"], "no folder nowhere"),
         (["--validation", "missing.txt"], "no text file missing.txt"),
         ([], "fewer than 65536"),
@@ -237,3 +237,10 @@ def test_the_record_has_every_arm_of_every_seed() -> None:
     found = [(point.seed, point.text, point.rate, point.tokens) for point in points]
     assert len(lengths) == 4
     assert sorted(found) == sorted(arms)
+
+
+def test_points_without_their_pair_are_refused() -> None:
+    missing = {("constant", 0), ("decayed", 4)}
+    points = [point for point in read() if (point.rate, point.seed) not in missing]
+    with pytest.raises(ValueError, match="make no pairs"):
+        decay_effect(points, "unique", "int4")

@@ -177,3 +177,13 @@ def test_bad_input_is_one_line(
     assert complaint in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_ways_to_count_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="two laws"):
+        loss_at(kbit.read(), 4, 8e6)
+
+
+def test_models_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kbit", "stories-xs", "stories-xs", "--out", str(tmp_path / "k.json")]) == 2
+    assert "cannot be told apart" in capsys.readouterr().err

@@ -182,7 +182,7 @@ class HypothesisExplorer(ChartExplorer):
             for text in get_args(Text)
         )
         return (
-            f"{form}. Chance alone would look so: more tokens, more loss added, p = {trends} "
-            f"(Page); decayed above constant rate, p = {decays} (Wilcoxon). All seeds; "
+            f"{form}. How often chance alone would look so: more tokens, more loss added, {trends} "
+            f"(Page); decayed above constant rate, {decays} (Wilcoxon). All seeds; "
             f"{say('tag.computed')} of recorded runs."
         )

@@ -197,7 +197,10 @@ def test_an_interrupted_experiment_goes_on_from_its_finished_runs(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--seeds", "1", "1"], "--seeds must be different numbers from 0 to 2**62 - 1, got [1, 1]"),
+        (
+            ["--seeds", "1", "1"],
+            "--seeds must be different numbers from 0 to 2**62 - 1, got [1, 1]",
+        ),
         (["--seeds", "-1"], "--seeds must be different numbers from 0 to 2**62 - 1, got [-1]"),
         (["--out", "nowhere/x.json"], "no folder nowhere"),
         (["--validation", "missing.txt"], "no text file missing.txt"),

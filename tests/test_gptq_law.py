@@ -104,7 +104,7 @@ def test_words_are_those_of_the_tests() -> None:
     said = HypothesisExplorer(up).summary()
     assert "unique text and constant rate 7.2e-05" in said
     assert float(decay_effect(up, "unique", "int3").p) == pytest.approx(2**-12)
-    assert "decayed above constant rate, p = unique text 0.00024" in said
+    assert "decayed above constant rate, unique text 0.00024" in said
 
 
 def test_another_format_is_another_chart() -> None:

@@ -197,7 +197,7 @@ def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
         "nothing was written",
     ]:
         assert problem in said
-    assert "2.50" not in said
+    assert "prints 2.50" not in said
     assert "cell c8" not in said.rpartition("lesson")[2]
 
 

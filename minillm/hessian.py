@@ -15,12 +15,17 @@ Source: GPTQ (arXiv 2210.17323), with the authors' code (IST-DASLab/gptq).
 
 import math
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Hessian", "damped", "inverse_root"]
+from minillm.hooks import hooked
+from minillm.transformer import Transformer
+
+__all__ = ["Hessian", "damped", "hessians", "inverse_root"]
 
 _MOST = 1.0  # damping, in means of the diagonal: beyond, H would say less than the damping
 
@@ -65,6 +70,18 @@ class Hessian:
         if not self.samples:
             raise ValueError("the calibration text is empty: no inputs were counted")
         return 2 / self.samples * self._sum
+
+
+@torch.no_grad()
+def hessians(
+    model: Transformer, tokens: Int[Tensor, "B T"], names: Sequence[str]
+) -> dict[str, Float[Tensor, "K K"]]:
+    """The Hessian, in float64, of the inputs that a text gives each of the linear layers."""
+    layers: dict[Any, str] = {model.get_submodule(name): name for name in names}
+    found = {name: Hessian(layer.in_features, tokens.device) for layer, name in layers.items()}
+    with hooked(layers, lambda layer, given, made: found[layers[layer]].add(given[0])):
+        model.hidden(tokens)
+    return {name: hessian.matrix for name, hessian in found.items()}
 
 
 def damped(hessian: Float[Tensor, "K K"], damping: float) -> Float[Tensor, "K K"]:

@@ -5,11 +5,14 @@ are cases of public code (see the notes of the project's reference on KV caches)
 not are marked "constructed".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 from minillm.bug_gallery import Patch
 
-__all__ = ["BUGS", "Mutation"]
+__all__ = ["BUGS", "Mutation", "planted"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,25 @@ class Mutation(Patch):
     """A patch that `oracle` must notice."""
 
     oracle: str
+
+
+def planted(bug: Mutation | None, modules: Sequence[ModuleType]) -> SimpleNamespace:
+    """Fresh copies of modules, one of them patched, of which each sees those before it."""
+    copies: dict[str, ModuleType] = {}
+    for module in modules:
+        stem = module.__name__.removeprefix("minillm.")
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        if bug is not None and stem == bug.module:
+            assert source.count(bug.old) == 1, f"{bug}: {bug.old!r}"
+            source = source.replace(bug.old, bug.new)
+        copy = ModuleType(module.__name__)
+        exec(compile(source, str(module.__file__), "exec"), vars(copy))
+        for theirs in copies.values():
+            for name in theirs.__all__:
+                if hasattr(copy, name):
+                    setattr(copy, name, getattr(theirs, name))
+        copies[stem] = copy
+    return SimpleNamespace(**copies)
 
 
 BUGS = [

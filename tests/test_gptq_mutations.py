@@ -1,11 +1,10 @@
 """The tests of GPTQ notice each known defect: it is planted, and an oracle must fail."""
 
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from mutations import Mutation
+from mutations import Mutation, planted
 from torch import Tensor
 
 from minillm import gptq, hessian
@@ -13,26 +12,6 @@ from minillm.quantization import Spec, dequantize, quantize
 
 MODULES = (hessian, gptq)
 SPEC = Spec("int3", 16)
-
-
-def planted(bug: Mutation | None) -> SimpleNamespace:
-    """Fresh copies of the modules, one of them patched, that see each other only."""
-    copies: dict[str, ModuleType] = {}
-    for module in MODULES:
-        stem = module.__name__.removeprefix("minillm.")
-        with open(str(module.__file__), encoding="utf-8") as file:
-            source = file.read()
-        if bug is not None and stem == bug.module:
-            assert source.count(bug.old) == 1, f"{bug}: {bug.old!r}"
-            source = source.replace(bug.old, bug.new)
-        copy = ModuleType(module.__name__)
-        exec(compile(source, str(module.__file__), "exec"), vars(copy))
-        for theirs in copies.values():
-            for name in theirs.__all__:
-                if hasattr(copy, name):
-                    setattr(copy, name, getattr(theirs, name))
-        copies[stem] = copy
-    return SimpleNamespace(**copies)
 
 
 def problem() -> tuple[Tensor, Tensor]:
@@ -255,9 +234,9 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_an_oracle_notices(bug: Mutation) -> None:
     with pytest.raises((AssertionError, ValueError, RuntimeError, pytest.fail.Exception)):
-        ORACLES[bug.oracle](planted(bug))
+        ORACLES[bug.oracle](planted(bug, MODULES))
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_an_oracle_passes_without_a_bug(name: str) -> None:
-    ORACLES[name](planted(None))
+    ORACLES[name](planted(None, MODULES))

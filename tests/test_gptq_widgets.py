@@ -11,14 +11,16 @@ from torch import Tensor
 
 from minillm import Transformer
 from minillm.gptq import gptq, round_trip_error
-from minillm.hessian import Hessian, damped
+from minillm.hessian import Hessian, damped, hessians
 from minillm.quantization import Spec, dequantize, quantize
 from minillm.quantized_model import matrices
 from widgets.common.film import Bars, Heat
 from widgets.common.film import quantize as shades
 from widgets.common.stable import digits
 from widgets.common.svg import picture, summary
-from widgets.gptq import ColumnExplorer, Rounding, column_film, hessians, relative_error
+from widgets.gptq import ColumnExplorer
+from widgets.gptq_film import column_film
+from widgets.gptq_rounding import Rounding, relative_error
 
 N, K = 5, 12
 

@@ -186,6 +186,14 @@ def test_an_interrupted_experiment_goes_on_from_its_finished_runs(
     assert {point.seed for point in points} == {3, 5}
     assert trend(points, "unique", "decayed", "int2").smallest == Fraction(1, 24**2)
 
+    other = tmp_path / "runs" / "unique-5.json"
+    mine = other.read_text()
+    for wrong in ((tmp_path / "runs" / "unique-3.json").read_text(), "{}"):
+        other.write_text(wrong)
+        assert main([*command(texts, tmp_path, "--seeds", "3", "5"), "--out", "other.json"]) == 2
+        assert "unique-5.json is of another experiment" in capsys.readouterr().err
+    other.write_text(mine)
+
     assert main(command(texts, tmp_path)) == 2
     assert "is there already" in capsys.readouterr().err
     (tmp_path / "out.json").unlink()

@@ -1,37 +1,16 @@
 """The tests of quantization notice each known defect: it is planted, and an oracle must fail."""
 
 import math
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from mutations import Mutation
+from mutations import Mutation, planted
 
 import minillm
 from minillm import formats, packing, quantization, smoothing
 
 MODULES = (formats, packing, quantization, smoothing)
-
-
-def planted(bug: Mutation | None) -> SimpleNamespace:
-    """Fresh copies of the modules, one of them patched, that see each other only."""
-    copies: dict[str, ModuleType] = {}
-    for module in MODULES:
-        stem = module.__name__.removeprefix("minillm.")
-        with open(str(module.__file__), encoding="utf-8") as file:
-            source = file.read()
-        if bug is not None and stem == bug.module:
-            assert source.count(bug.old) == 1, f"{bug}: {bug.old!r}"
-            source = source.replace(bug.old, bug.new)
-        copy = ModuleType(module.__name__)
-        exec(compile(source, str(module.__file__), "exec"), vars(copy))
-        for other, theirs in copies.items():
-            for name in theirs.__all__:
-                if hasattr(copy, name) and other != stem:
-                    setattr(copy, name, getattr(theirs, name))
-        copies[stem] = copy
-    return SimpleNamespace(**copies)
 
 
 def weights(seed: int = 0) -> torch.Tensor:
@@ -262,9 +241,9 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_an_oracle_notices(bug: Mutation) -> None:
     with pytest.raises((AssertionError, ValueError, TypeError)):
-        ORACLES[bug.oracle](planted(bug))
+        ORACLES[bug.oracle](planted(bug, MODULES))
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_an_oracle_passes_without_a_bug(name: str) -> None:
-    ORACLES[name](planted(None))
+    ORACLES[name](planted(None, MODULES))

@@ -73,6 +73,12 @@ GridExplorer(model)""",
 from widgets.gptq import ColumnExplorer
 
 ColumnExplorer(model, torch.tensor([(prompt * 40)[:256]]))""",
+    "law": """\
+from minillm import hypothesis, kbit
+from widgets.gptq_law import HypothesisExplorer, LawExplorer
+
+LawExplorer(kbit.read())""",
+    "hypothesis": "HypothesisExplorer(hypothesis.read())",
 }
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -102,6 +108,8 @@ NAMES = (
     "bits",
     "duel",
     "gptq",
+    "law",
+    "hypothesis",
     "predict",
     "reveal",
 )

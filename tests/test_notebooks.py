@@ -161,6 +161,12 @@ def test_a_lesson_runs_clean_in_a_fresh_kernel_and_under_a_gigabyte(path: Path):
     assert executed.megabytes < 1000
 
 
+def test_a_lessons_memory_is_not_that_of_the_process_that_runs_it(tmp_path: Path):
+    held = bytearray(b"x" * 1_000_000_000)
+    lesson = written(tmp_path / "lesson.ipynb", "large = bytearray(b'x' * 200_000_000)")
+    assert 200 < execute(lesson).megabytes < len(held) / 1e6
+
+
 def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -69,13 +69,24 @@ def test_only_the_bench_knows_transformers(path: Path) -> None:
 
 
 def test_import_minillm_loads_no_more_than_it_needs() -> None:
-    code = "import sys, minillm; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = {name.split(".")[0] for name in modules_after("import minillm")}
+    assert "torch" in loaded
+    assert not loaded & (JUPYTER | {"transformers", "widgets", "matplotlib", "pandas", "scipy"})
+
+
+def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
+    loaded = modules_after("import minillm; minillm.load('stories-draft')")
+    assert "minillm.transformer" in loaded
+    assert "torch._dynamo" not in loaded  # a second, and 70 MB
+
+
+def modules_after(code: str) -> set[str]:
+    """What a fresh Python has imported when it has run this."""
+    code = f"import sys; {code}; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    loaded = set(run.stdout.split())
-    assert "torch" in loaded
-    assert not loaded & (JUPYTER | {"transformers", "widgets", "matplotlib", "pandas", "scipy"})
+    return set(run.stdout.split())
 
 
 # Layout

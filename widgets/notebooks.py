@@ -44,8 +44,7 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _TEXTS = ("text/plain", "text/markdown", "text/latex", "text/html", "image/svg+xml")
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _WATCH = "__import__('widgets.common.stable', fromlist=['_']).watch()"
-_PEAK = "__import__('resource').getrusage(0).ru_maxrss"
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+_PEAK = "__import__('widgets.common.memory', fromlist=['_']).peak_megabytes()"
 _HERE = [
     str(path)
     for path in (Path(__file__).parents[1], Path.home(), sys.prefix, tempfile.gettempdir())
@@ -144,7 +143,7 @@ async def _run(
                 watched = json.loads(ast.literal_eval(await _ask(client.kc, f"{_WATCH}.report()")))
                 problems += [f"{_name(cell)}: {p}" for p in _instabilities(cell, watched)]
         else:
-            megabytes = int(await _ask(client.kc, _PEAK)) * _PEAK_UNIT / 1e6
+            megabytes = float(await _ask(client.kc, _PEAK))
     return problems, megabytes
 
 

@@ -1,0 +1,20 @@
+"""The most memory that this process has held."""
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+__all__ = ["peak_megabytes"]
+
+
+def peak_megabytes() -> float:
+    """The peak of resident memory, in MB.
+
+    On Linux `getrusage` starts a child at the peak of the process that started it (it is kept
+    across fork and exec), so there the kernel's own count of this process's pages is read.
+    """
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS

@@ -152,11 +152,11 @@ def _answers(column: Column) -> Float[Tensor, " M"]:
 def _errors(outputs: Sequence[Sequence[float]], weights: Sequence[Sequence[float]]) -> Bars:
     """Both errors of both ways, so far."""
     return Bars(
-        series=("baseline", "trick"),
+        series=("nearest", "gptq"),
         history=tuple(
             BarsAt(
                 step,
-                "Error so far, as a part: nearest (baseline) and GPTQ",
+                "Error so far, as a part of each",
                 ("outputs", "weights"),
                 tuple(tuple(way[step] / 100 for way in ways) for ways in (outputs, weights)),
             )

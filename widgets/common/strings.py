@@ -152,6 +152,8 @@ CATALOGUE: dict[str, str] = {
     "series.proposal": "draft q",
     "series.overlap": "min(p, q)",
     "series.residual": "residual",
+    "series.nearest": "round to nearest",
+    "series.gptq": "GPTQ",
 }
 
 

@@ -148,6 +148,8 @@ SERIES: dict[str, Series] = {
         Series("proposal", "#8cc4ea", "#2a6591"),
         Series("overlap", "#009e73", "#35c193"),
         Series("residual", "#d99a00", "#e0ad35"),
+        Series("nearest", "#b3bbc4", "#5a646f"),
+        Series("gptq", "#0072b2", "#5cb3f2"),
     )
 }
 

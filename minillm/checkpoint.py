@@ -6,7 +6,7 @@ are Hugging Face's (`minillm.checkpoint_names`).
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -56,8 +56,8 @@ def load(
 
     Raises:
         FileNotFoundError: no such model, or a file of it is missing.
-        ValueError: a config that is not supported, weights that are corrupted, truncated or do
-            not fit the config, an unreadable tokenizer, an unknown device.
+        ValueError: a config that is not supported, weights that are corrupted, truncated, not
+            finite or do not fit the config, an unreadable tokenizer, an unknown device.
     """
     path = folder(name)
     device = _device(device)
@@ -119,7 +119,19 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             tensors |= load_file(path / shard)
         except SafetensorError as error:
             raise ValueError(f"{path / shard} is corrupted or truncated: {error}") from error
+    refuse_infinite(tensors, path)
     return tensors
+
+
+def refuse_infinite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """See that what a file holds are numbers.
+
+    Raises:
+        ValueError: NaN or infinity; the message names file and tensor.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} has numbers that are NaN or infinite")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

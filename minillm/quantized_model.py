@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from minillm.checkpoint import write_whole
+from minillm.checkpoint import refuse_infinite, write_whole
 from minillm.config import ModelConfig
 from minillm.quantization import Quantized, Spec, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
@@ -124,7 +124,7 @@ def quantize_model(
 
 def _others(model: Transformer) -> dict[str, Tensor]:
     return {
-        name: tensor.detach()
+        name: tensor.detach().clone()
         for name, tensor in model.named_parameters()
         if tensor.ndim == 1  # norms and biases
     }
@@ -157,7 +157,7 @@ def load_quantized(path: str | Path) -> QuantizedTransformer:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is truncated, corrupted, or no quantized model.
+        ValueError: a file that is truncated, corrupted, not finite, or no quantized model.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
@@ -169,6 +169,7 @@ def load_quantized(path: str | Path) -> QuantizedTransformer:
         raise ValueError(f"{path} is corrupted or truncated: {error}") from error
     if not {"config", "specs"} <= metadata.keys():
         raise ValueError(f"{path} is not a quantized model: its metadata has no config and specs")
+    refuse_infinite(tensors, Path(path))
     config = ModelConfig.from_dict(json.loads(metadata["config"]))
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in matrices(Transformer(config)).items()}

@@ -164,6 +164,19 @@ def test_only_runs_the_named_rows_once_each(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.usefixtures("registry")
+def test_an_interrupted_run_prints_what_it_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    @row("late/peer", against="nobody")
+    def late() -> Measured:
+        raise KeyboardInterrupt
+
+    only = ["--only", "fast/peer", "--only", "late/peer", "--only", "absent/peer"]
+    assert main(["bench", "--json", *only]) != 0
+    assert [found["name"] for found in json.loads(capsys.readouterr().out)] == ["fast/peer"]
+
+
+@pytest.mark.usefixtures("registry")
 def test_the_table_states_interval_check_kernel_and_reason(capsys: pytest.CaptureFixture[str]):
     main(["bench"])
     out = capsys.readouterr().out

@@ -249,6 +249,17 @@ def respell(path: Path, change: Callable[[Tensors], Tensors]) -> None:
 LAYER = "model.layers.0."
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(copy: Path, bad: float) -> None:
+    def spoil(tensors: Tensors) -> Tensors:
+        tensors[LAYER + "mlp.down_proj.weight"][1, 2] = bad
+        return tensors
+
+    respell(copy, spoil)
+    with pytest.raises(ValueError, match=r"0\.mlp\.down_proj\.weight has numbers that are NaN"):
+        minillm.load(copy)
+
+
 @pytest.mark.parametrize(
     "name",
     [

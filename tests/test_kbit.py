@@ -141,6 +141,14 @@ def test_the_command_writes_what_can_be_read_again(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_to_is_seen_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match=f"cannot write to {tmp_path}"):
+        recorded.refuse_loss(tmp_path / "kbit.json")
+
+
 def test_the_recorded_points_are_those_of_the_shipped_models() -> None:
     points = kbit.read()
     assert {point.model for point in points} <= set(minillm.shipped())

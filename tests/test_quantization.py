@@ -149,6 +149,13 @@ def test_weights_that_are_not_finite_are_refused_by_name(tiny: Any, bad: float) 
         quantize_model(model, INT8)
 
 
+def test_the_plain_model_shares_no_memory_with_the_quantized_one(tiny: Any) -> None:
+    model = tiny_model(tiny)
+    small = quantize_model(model, INT8)
+    small.norm.weight.mul_(2)
+    assert small.norm.weight.equal(2 * model.norm.weight)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -411,6 +418,15 @@ def test_a_file_with_other_parts_is_refused(
     change(parts)
     save_file(parts, path, metadata)
     with pytest.raises(ValueError, match=r"lacks|do not fit|does not fit"):
+        load_quantized(path)
+
+
+def test_scales_that_are_not_finite_are_refused_by_name(tiny: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    small = quantize_model(tiny_model(tiny), INT8)
+    small.blocks[0].mlp.down.scales[1] = float("nan")
+    save_quantized(path, small)
+    with pytest.raises(ValueError, match=r"blocks\.0\.mlp\.down\.scales has numbers that are NaN"):
         load_quantized(path)
 
 

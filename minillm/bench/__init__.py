@@ -39,8 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print("\n".join(f"{name}: against {ROWS[name].against}" for name in names))
         return 0
-    rows = [measure(name) for name in names]
-    print(json.dumps([asdict(row) for row in rows], indent=1) if arguments.json else _report(rows))
+    rows: list[BenchRow] = []
+    try:
+        for name in names:
+            rows.append(measure(name))
+    finally:  # interrupted: what was measured is not lost
+        as_json = [asdict(row) for row in rows]
+        print(json.dumps(as_json, indent=1) if arguments.json else _report(rows))
     return int(any(row.check == "failed" for row in rows))
 
 

@@ -41,7 +41,7 @@ def measure_batches(
     rates = {}
     for B in batches:
         rows = prompts[:B]
-        list(decode(rows[:1], guessing=True))  # after a change of shape
+        list(decode(rows[:1], guessing=True))  # warmed up, after another batch
         rates[B] = _rate(decode(rows, guessing=False)), _rate(decode(rows, guessing=True))
     return rates
 

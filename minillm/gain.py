@@ -26,7 +26,7 @@ __all__ = ["Costs", "Gain", "measure_gain"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Rounds of G guesses, summed up; those that read a prompt, or had less room, left out.
+    """Rounds of G guesses, summed up; those that had room for fewer are left out.
 
     Attributes:
         G: guesses of each.

@@ -101,6 +101,7 @@ def gptq(
             with dynamic groups, or a format that cannot have them; a block below 1.
     """
     _check(weight, hessian, block)
+    weight = weight.to(hessian.device)
     K, size = weight.shape[1], _group_size(weight, spec, act_order, static_groups)
     strongest = hessian.diagonal().argsort(descending=True, stable=True)
     order = strongest if act_order else strongest.sort().values

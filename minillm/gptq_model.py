@@ -47,10 +47,8 @@ def gptq_model(
     Args:
         model: stays as it is.
         tokens: the calibration text, a few times as many tokens as the widest matrix has inputs;
-            all of it is in memory at once. Text that the model wrote itself (`minillm sample`) is
-            as good as other people's: on 30 held-out stories 14,848 such tokens close 71 % of the
-            gap of round to nearest in int4 and 64 % in int3, 7,168 tokens of other held-out stories
-            56 % and 67 % ("stories", groups of 32, act-order, the embedding in int8 in both).
+            all of it is in memory at once. Text that the model wrote itself will do
+            (`minillm sample`); text that a loss is to be measured on will not.
         spec: of every matrix.
         embed: of the embedding, as in `quantize_model`.
         damping: and what follows, as in `minillm.gptq.gptq`.

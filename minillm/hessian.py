@@ -6,7 +6,8 @@ same H, and H is all of the text that matters. GPTQ (`minillm.gptq`) needs a tri
 inverse. A text may leave H singular, with fewer tokens than inputs, or with inputs that depend on
 each other; a little added to the diagonal, the damping, helps.
 
-Sums are in float64. In float16 they would be lost: beyond 2048 it has no odd numbers.
+The sum over batches is in float64, the products of a batch in float32 at least. In float16 they
+would be lost: beyond 2048 it has no odd numbers.
 
 Dimensions: R rows (tokens), K inputs.
 
@@ -78,9 +79,9 @@ def hessians(
 ) -> dict[str, Float[Tensor, "K K"]]:
     """The Hessian, in float64, of the inputs that a text gives each of the linear layers."""
     layers: dict[Any, str] = {model.get_submodule(name): name for name in names}
-    found = {name: Hessian(layer.in_features, tokens.device) for layer, name in layers.items()}
+    found = {name: Hessian(layer.in_features, model.device) for layer, name in layers.items()}
     with hooked(layers, lambda layer, given, made: found[layers[layer]].add(given[0])):
-        model.hidden(tokens)
+        model.hidden(tokens.to(model.device))
     return {name: hessian.matrix for name, hessian in found.items()}
 
 

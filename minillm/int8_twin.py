@@ -15,7 +15,7 @@ from minillm.int8 import Int8Rows, Int8Weights
 from minillm.int8_block import Int8Block
 from minillm.optimized import stay
 from minillm.quantization import Spec
-from minillm.quantized_linear import QuantLinear
+from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.quantized_model import QuantizedTransformer
 from minillm.transformer import Transformer
 
@@ -50,13 +50,14 @@ def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transf
     """
     if model.device.type != "cpu":
         raise ValueError(f"the kernels are for the CPU, the model is on {model.device}")
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantLinear | QuantEmbedding) and layer.spec != INT8:
+            raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
     kind = Int8Rows if round_activations else Int8Weights
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in model.buffers()})
     twin.set_submodule("embed", _Rows(model.embed))
     for name, layer in list(twin.named_modules()):
         if isinstance(layer, QuantLinear):
-            if layer.spec != INT8:
-                raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
             matrix = layer.quantized
             integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
             twin.set_submodule(name, kind(integers, scales, layer.bias))

@@ -122,8 +122,9 @@ def loss_at(points: Sequence[KBit], bits: int, stored: float) -> float | None:
     """
     if len({point.embedding for point in points}) > 1:
         raise ValueError("points with the embedding and without it are two laws: take one of them")
-    sizes = sorted((point.stored, point.loss) for point in points if point.bits == bits)
-    for (low, worse), (high, better) in pairwise(sizes):
+    best_last = sorted(points, key=lambda point: -point.loss)
+    sizes = {point.stored: point.loss for point in best_last if point.bits == bits}
+    for (low, worse), (high, better) in pairwise(sorted(sizes.items())):
         if low <= stored <= high:
             way = math.log(stored / low) / math.log(high / low)
             return worse + way * (better - worse)

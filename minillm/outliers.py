@@ -43,7 +43,7 @@ class OutlierLinear(nn.Module):
         super().__init__()
         weight = plain.weight.detach()
         self.channels = sorted(set(channels))
-        self.columns = weight[:, self.channels]  # (N, O)
+        self.columns = weight[:, self.channels].float()  # (N, O)
         rest = weight.clone()
         rest[:, self.channels] = 0
         matrix = quantize(rest, Spec("int8"))
@@ -53,4 +53,5 @@ class OutlierLinear(nn.Module):
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
         small = x.clone()
         small[..., self.channels] = 0
-        return self.rest(small) + F.linear(x[..., self.channels], self.columns)
+        outliers = F.linear(x[..., self.channels].float(), self.columns)
+        return self.rest(small) + outliers.to(x.dtype)

@@ -62,6 +62,8 @@ class TopKAttend(Attend):
             return super().forward(q, k, v, mask)
         chosen = torch.zeros_like(weights, dtype=torch.bool)
         chosen.scatter_(-1, weights.argsort(dim=-1, descending=True)[..., : self.k], True)
+        heads = q.shape[1] // k.shape[1]  # each chooses keys of its own
+        k, v = k.repeat_interleave(heads, 1), v.repeat_interleave(heads, 1)
         return super().forward(q, k, v, chosen & mask)
 
 

@@ -49,10 +49,18 @@ class QuantizedTransformer(Transformer):
             layer = QuantLinear(quantized, bias) if name != "embed" else QuantEmbedding(quantized)
             self.set_submodule(name, layer)
         if config.tie_word_embeddings:
-            self.set_submodule("head", _sharing(self.embed))
+            self.set_submodule("head", QuantLinear(stored["embed"]))
         norms = {name: tensor for name, tensor in others.items() if not name.endswith(".bias")}
         self.load_state_dict(norms, strict=False, assign=True)
-        self.eval().requires_grad_(False)
+        self.to(self.device).eval().requires_grad_(False)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "QuantizedTransformer":
+        """What moves the model to a device, or to a dtype; a tied head stays tied."""
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self.config.tie_word_embeddings:
+            for name, buffer in self.embed.named_buffers():
+                self.head.register_buffer(name, buffer)
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -73,14 +81,6 @@ class QuantizedTransformer(Transformer):
     def _packed_buffers(self) -> list[Tensor]:
         layers = [x for x in self.modules() if isinstance(x, QuantLinear | QuantEmbedding)]
         return [buffer for layer in layers for buffer in layer.buffers()]
-
-
-def _sharing(embed: Any) -> QuantLinear:
-    """A head over the buffers of an embedding."""
-    head = QuantLinear(embed.quantized)
-    for name, buffer in embed.named_buffers():
-        head.register_buffer(name, buffer)
-    return head
 
 
 def matrices(model: Transformer) -> dict[str, Tensor]:

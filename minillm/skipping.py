@@ -159,13 +159,14 @@ def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
     """
     mlps = [module for name, module in model.named_modules() if name.endswith(".mlp")]
     for mlp in mlps:
-        if type(mlp) is not MLP:
-            raise ValueError(f"only the library's own MLP can be skipped, got {type(mlp).__name__}")
+        if not (type(mlp) is MLP and type(mlp.gate_up) is type(mlp.down) is nn.Linear):
+            got = type(mlp).__name__
+            raise ValueError(f"only the library's own MLP, of plain matrices, can skip, got {got}")
         if not isinstance(mlp.act, nn.ReLU | ThresholdedGate):
             raise ValueError(
                 f"{type(mlp.act).__name__} shuts no gate entirely, so that nothing can be skipped "
                 "exactly. Set small gates to zero first, at some loss (minillm.pruning.cats; CATS, "
-                "arXiv 2404.08763, and TEAL, arXiv 2408.14690), or train the model on with a relu "
+                "arXiv 2404.08763), or train the model on with a relu "
                 "(relufication, arXiv 2310.04564)"
             )
     twin = optimized(swapped(model, {mlp: SkippingMLP(mlp) for mlp in mlps}), kernel)

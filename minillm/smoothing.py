@@ -15,15 +15,14 @@ Sources: SmoothQuant (arXiv 2211.10438); the outliers (arXiv 2208.07339).
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from minillm.hooks import hooked
 from minillm.transformer import Transformer
 
 __all__ = ["fold", "input_peaks", "plant_outliers", "smooth", "smoothing_scales"]
@@ -86,28 +85,15 @@ def plant_outliers(
 @torch.no_grad()
 def input_peaks(model: Transformer, tokens: Int[Tensor, "B T"]) -> dict[str, Float[Tensor, " K"]]:
     """The largest magnitude in each channel that the matrices behind norms read."""
-    with _inputs(model) as seen:
+    names: dict[Any, str] = {model.get_submodule(name): name for name in _behind_norms(model)}
+    peaks: dict[str, Tensor] = {}
+
+    def see(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        peaks[names[module]] = given[0].abs().amax((0, 1))
+
+    with hooked(names, see):
         model(tokens)
-    return {name: x.abs().amax((0, 1)) for name, x in seen.items()}
-
-
-@contextmanager
-def _inputs(model: Transformer) -> Iterator[dict[str, Tensor]]:
-    """Within the block, what the matrices behind norms read in the latest pass."""
-    seen: dict[str, Tensor] = {}
-
-    def see(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[name] = inputs[0]
-
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(partial(see, name))
-        for name in _behind_norms(model)
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    return peaks
 
 
 def smoothing_scales(

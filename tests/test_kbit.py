@@ -101,6 +101,8 @@ def test_between_two_sizes_loss_is_interpolated_in_the_logarithm_of_bits() -> No
     assert loss_at(points, 4, 100 * math.sqrt(2)) == pytest.approx(2.75)
     assert loss_at(points, 4, 99) is loss_at(points, 4, 801) is loss_at(points, 2, 200) is None
     assert loss_at(points, 8, 300) is None  # one size is no family
+    seeds = [KBit("again", 4, True, 100, 3.5), *points, KBit("third", 4, True, 200, 2.75)]
+    assert (loss_at(seeds, 4, 100), loss_at(seeds, 4, 200)) == (3.0, 2.5)  # of a size the best
 
 
 def test_the_best_precision_was_set_against_its_neighbours() -> None:

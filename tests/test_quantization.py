@@ -26,6 +26,7 @@ from minillm.packing import packed_bytes
 from minillm.quantization import Spec, dequantize, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.quantized_model import (
+    QuantizedTransformer,
     load_quantized,
     matrices,
     quantize_model,
@@ -149,6 +150,19 @@ def test_weights_that_are_not_finite_are_refused_by_name(tiny: Any, bad: float) 
         quantize_model(model, INT8)
 
 
+def test_a_moved_model_is_in_one_place_and_its_head_stays_tied(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = quantize_model(tiny_model(tiny), INT8)
+    before = small.nbytes
+    assert small._apply(torch.clone).nbytes == before  # what a move does
+    assert small.head.packed is small.embed.packed
+    elsewhere = torch.device("meta")
+    monkeypatch.setattr(QuantizedTransformer, "device", elsewhere)
+    made = quantize_model(tiny_model(tiny), INT8)
+    assert {x.device for x in (*made.parameters(), *made.buffers())} == {elsewhere}
+
+
 def test_the_plain_model_shares_no_memory_with_the_quantized_one(tiny: Any) -> None:
     model = tiny_model(tiny)
     small = quantize_model(model, INT8)
@@ -254,6 +268,9 @@ def test_the_twin_is_close_to_the_readable_model(tiny: Any, round_activations: b
 
 
 def test_the_twin_needs_int8_per_channel(tiny: Any) -> None:
+    untied = quantize_model(tiny_model(tiny, tie_word_embeddings=False), INT8, embed=Spec("nf4"))
+    with pytest.raises(ValueError, match="int8 per channel is needed, embed is in nf4"):
+        int8_twin(untied, round_activations=False)
     with pytest.raises(ValueError, match="int8 per channel is needed"):
         int8_twin(quantize_model(tiny_model(tiny), Spec("int8", 32)), round_activations=True)
 
@@ -369,6 +386,17 @@ def test_split_outliers_cost_little_and_rows_stay_alone() -> None:
     assert errors[0] < errors[1] / 10
     for r in range(5):
         torch.testing.assert_close(split(x[r : r + 1]), split(x)[r : r + 1])
+
+
+def test_outliers_of_a_layer_in_half_precision_are_split_off_too() -> None:
+    plain = torch.nn.Linear(64, 24)
+    x = normal(5, 64)
+    exact = OutlierLinear(plain, [3])(x)
+    half = OutlierLinear(plain.bfloat16(), [3])
+    assert half.columns.dtype == torch.float32
+    for numbers in (x, x.bfloat16()):
+        assert half(numbers).dtype == numbers.dtype
+        torch.testing.assert_close(half(numbers).float(), exact, rtol=0.05, atol=0.05)
 
 
 def test_int8_beats_e4m3_on_even_numbers_and_loses_on_outliers() -> None:

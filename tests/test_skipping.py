@@ -16,7 +16,7 @@ from minillm.drafters import DraftModel
 from minillm.heldout import openings
 from minillm.kv_cache import KVCache
 from minillm.optimized import optimized
-from minillm.pruning import cats
+from minillm.pruning import cats, teal
 from minillm.skipping import SkippingBlock, SkippingMLP, mlp_bytes, open_neurons, skipping
 from minillm.sparsity import observe
 from minillm.speculative import decode_speculative
@@ -193,8 +193,14 @@ def test_a_model_without_relu_is_told_what_can_be_done(act: str) -> None:
 
 
 def test_a_model_that_skips_already_is_refused() -> None:
-    with pytest.raises(ValueError, match="library's own MLP can be skipped, got SkippingMLP"):
+    with pytest.raises(ValueError, match="own MLP, of plain matrices, can skip, got SkippingMLP"):
         skipping(skipping(fp32()))
+
+
+def test_matrices_that_are_something_else_are_refused() -> None:
+    model = fp32()
+    with pytest.raises(ValueError, match="of plain matrices, can skip, got MLP"):
+        skipping(teal(model, torch.tensor([[1, 2, 3]]), 0.4))
 
 
 def test_an_unknown_kernel_is_refused() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import minillm
 from minillm.attention import causal_mask
+from minillm.decoding import collect, decode_cached, decode_recomputed
 from minillm.evaluation import evaluate
 from minillm.neurons import (
     firing_rates,
@@ -284,6 +285,16 @@ def test_top_k_attention_is_attention_to_the_k_best(k: int) -> None:
     changed = tokens.clone()
     changed[:, -1] = (tokens[:, -1] + 1) % 31
     torch.testing.assert_close(twin(changed)[:, :-1], twin(tokens)[:, :-1])  # still causal
+
+
+def test_top_k_attention_decodes_with_a_cache() -> None:
+    """Query heads that share their keys choose each for itself, of one new token too."""
+    twin = top_k_attention(tiny(minillm), 3)
+    cached, recomputed = (
+        collect(decode(twin, [[1, 2, 3]], max_new_tokens=12))
+        for decode in (decode_cached, decode_recomputed)
+    )
+    assert cached == recomputed
 
 
 def _values(model, tokens: Tensor) -> Tensor:

@@ -69,10 +69,9 @@ def guess_and_verify() -> Measured:
         return list(rounds)
 
     pairs = _interleaved(tokenizer, guess, partial(_plain, optimized(load("stories")[0])))
-    prompts = _prompts(tokenizer)[: len(pairs)]
     equal = equal_tokens(
         [_scored(pair.ours) for pair in pairs],
-        [[token for token, _ in _scored(_plain(target, prompt))] for prompt in prompts],
+        [[token for token, _ in _scored(_plain(target, prompt))] for prompt in _prompts(tokenizer)],
     )
     return _measured(pairs, f"as the int8 loop: {equal}; {_GAMMA} guesses a round", target)
 

@@ -76,7 +76,7 @@ def speculate() -> Measured:
 
 def _over(plain: Sequence[Texts], seconds: Sequence[float]) -> list[float]:
     """How many times as fast as the plain loop without skipping."""
-    return [pair.their_seconds / ours for pair, ours in zip(plain, seconds, strict=False)]
+    return [pair.their_seconds / ours for pair, ours in zip(plain, seconds, strict=True)]
 
 
 def _start() -> tuple[Transformer, Transformer, Prompts, Prompts]:

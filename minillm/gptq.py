@@ -87,7 +87,7 @@ def gptq(
 
     Args:
         weight: stays as it is.
-        hessian: of the layer's inputs; the work is done in its dtype and on its device.
+        hessian: of the layer's inputs, on the weight's device; the work is done in its dtype.
         spec: of the result.
         damping: added to the diagonal, in units of its mean.
         act_order: columns in falling order of the diagonal, not from left to right.
@@ -101,7 +101,6 @@ def gptq(
             with dynamic groups, or a format that cannot have them; a block below 1.
     """
     _check(weight, hessian, block)
-    weight = weight.to(hessian.device)
     K, size = weight.shape[1], _group_size(weight, spec, act_order, static_groups)
     strongest = hessian.diagonal().argsort(descending=True, stable=True)
     order = strongest if act_order else strongest.sort().values

@@ -19,7 +19,15 @@ from minillm.checkpoint_names import fuse, split
 from minillm.config import ModelConfig, read_json
 from minillm.transformer import Transformer
 
-__all__ = ["folder", "load", "read_tokenizer", "save", "shipped", "write_whole"]
+__all__ = [
+    "folder",
+    "load",
+    "read_tokenizer",
+    "refuse_infinite",
+    "save",
+    "shipped",
+    "write_whole",
+]
 
 _SHIPPED = Path(__file__).parent / "weights"
 

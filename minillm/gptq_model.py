@@ -3,11 +3,11 @@
 When the text reaches a matrix, its inputs there make the matrix's Hessian; the matrix is rounded,
 and the text goes on through the rounded one. So each matrix is calibrated on what the rounded ones
 before it really put out ("true sequential" in the authors' code). The matrices of the blocks are
-rounded so. The embedding, which looks rows up and has no
-inputs to sum over, and the head are rounded to nearest (the paper leaves them in 16 bits); where
-they are a large share, as in small models, their own rounding is most of what is lost at 4 bits,
-and `embed` gives them more. To nearest is also rounded a matrix whose inputs are all zero, such as
-behind a relu that never opens; that is said.
+rounded so. The embedding, which looks rows up and has no inputs to sum over, and the head are
+rounded to nearest (the paper leaves them in 16 bits); where they are a large share, as in small
+models, their own rounding is most of what is lost at 4 bits, and `embed` gives them more. To
+nearest is also rounded a matrix whose inputs are all zero, such as behind a relu that never opens;
+that is said.
 
 Source: GPTQ (arXiv 2210.17323), with the authors' code (IST-DASLab/gptq).
 """

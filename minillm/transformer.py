@@ -58,6 +58,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         vectors = torch.randn(config.vocab_size, config.hidden_size)
+        # as nn.Embedding draws them, which on the meta device would import torch's compiler
         self.embed = nn.Embedding.from_pretrained(vectors, freeze=False)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -70,7 +70,7 @@ class Hessian:
         """
         if not self.samples:
             raise ValueError("the calibration text is empty: no inputs were counted")
-        return 2 / self.samples * self._sum
+        return (self._sum + self._sum.T) / self.samples  # rounding alone makes the sum lopsided
 
 
 @torch.no_grad()

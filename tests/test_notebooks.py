@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -16,7 +17,8 @@ from nbformat import NotebookNode
 from minillm import cli, notebooks_command
 from minillm.lab import lessons
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
-from widgets.notebooks import MEASURED, execute, flaws, main
+from widgets.lesson_file import MEASURED, flaws
+from widgets.notebooks import audit, execute, main
 
 ROOT = Path(__file__).parents[1]
 LESSONS = lessons()
@@ -199,6 +201,7 @@ def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
         "cell c6: prints the address 0x",
         "cell c7: shows the path /",
         "cell c9: raises ZeroDivisionError: division by zero",
+        "cell c9: holds the error ZeroDivisionError",
         "execution counts are not 1 to 11",
         "nothing was written",
     ]:
@@ -254,6 +257,115 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
     second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
     assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
     assert cli.main(["notebooks", "run", "77"]) == 2
+
+
+# Other machines
+
+
+@pytest.mark.slow
+@each_lesson
+def test_a_lesson_shows_the_same_on_other_machines(path: Path):
+    assert audit(READ[path.stem], path) == []
+
+
+def elsewhere(lesson: Path, machines: Sequence[int] = (1, 2, 3)) -> list[str]:
+    """The problems of a lesson that is clean here."""
+    executed = execute(lesson)
+    assert executed.problems == []
+    return audit(executed.notebook, lesson, machines=machines)
+
+
+def test_what_rounding_or_a_clock_decides_is_refused_and_nothing_else(tmp_path: Path):
+    lesson = written(
+        tmp_path / "lesson.ipynb",
+        "import torch\nfrom time import perf_counter\nfrom minillm.timing import interleave",
+        "x = torch.randn(20, 300, generator=torch.Generator().manual_seed(0))",
+        "print('above the exact sums:', (x.sum(-1) > x.double().sum(-1)).tolist())",
+        "print('above 1:', x.exp().sum().item() > 1, int(torch.ones(300).sum()))",
+        "import time; seconds = []\n"
+        "for run in range(4):\n    start = time.perf_counter()\n"
+        "    sum(range(10**5))\n    seconds.append(time.perf_counter() - start)",
+        "print('as long as it takes:', max(seconds) < 20 * min(seconds))",
+        "from ipywidgets import HTML\nHTML('busy' if max(seconds) > 20 * min(seconds) else 'quiet')",
+        "import time; start = time.perf_counter()\nsum(range(10**6))\n"
+        "assert time.perf_counter() - start < 1, 'cut short'",
+    )
+    problems = elsewhere(lesson)
+    assert [problem.partition(":")[0] for problem in problems] == [
+        *("cell c2", "cell c5", "cell c6", "cell c7")
+    ]
+    assert "shows 'above the exact sums: " in problems[0]
+    assert "raises AssertionError: cut short" in problems[3]
+
+
+LESSON_04 = (
+    """\
+import torch
+from minillm import load
+from minillm.fast_draft import FastDraft
+from minillm.gain import measure_gain
+from minillm.heldout import bench_prompts
+from minillm.optimized import optimized
+from minillm.tokens import encode
+target, tokenizer = load("stories")
+prompts = [encode(tokenizer, text) for text in bench_prompts()[:2]]""",
+    """\
+import time
+draft = FastDraft(load("stories-draft")[0])
+gains = {
+    "draft as one call": measure_gain(
+        optimized(target), draft, prompts, gammas=[1, 8], max_new_tokens=24
+    )
+}""",
+    """\
+print(
+    "more guesses take longer:",
+    all(run[8].tried.seconds > run[1].tried.seconds for run in gains.values()),
+)""",
+)
+
+
+@pytest.mark.slow
+def test_the_time_that_lesson_04_compared_is_refused(tmp_path: Path):
+    [problem] = elsewhere(written(tmp_path / "lesson.ipynb", *LESSON_04), range(1, 9))
+    assert "shows 'more guesses take longer: True'" in problem
+
+
+LESSON_09 = (
+    """\
+import copy
+import torch
+from minillm import load
+from minillm.evaluation import evaluate
+from minillm.gptq_model import gptq_model
+from minillm.heldout import stories
+from minillm.kbit import rounded
+from minillm.quantization import Spec, dequantize
+from minillm.quantized_model import matrices
+from minillm.training.text_data import pack
+model, tokenizer = load("stories-s")""",
+    """\
+calibration = pack(tokenizer, stories()[:30])[:64].view(1, 64)
+held = pack(tokenizer, stories()[30:])[:4097]
+quantized, twin = gptq_model(model, calibration, Spec("int3", 32)), copy.deepcopy(model)
+for name, weight in matrices(twin).items():
+    if name != "embed":
+        weight.data = dequantize(quantized.get_submodule(name).quantized)
+nearest = rounded(model, Spec("int3", 32), embedding=False)
+found = {64: evaluate(nearest, held).loss - evaluate(twin, held).loss}""",
+    """\
+print("64 tokens do worse than round to nearest:", found[64] < 0)""",
+)
+
+
+@pytest.mark.slow
+def test_the_sign_that_rounding_gave_in_lesson_09_is_refused(tmp_path: Path):
+    lesson = written(tmp_path / "lesson.ipynb", *LESSON_09)
+    notebook = nbformat.read(lesson, as_version=4)
+    notebook.cells[1].source = "import warnings\nwarnings.simplefilter('ignore')\n" + LESSON_09[1]
+    nbformat.write(notebook, lesson)
+    [problem] = elsewhere(lesson, range(1, 9))
+    assert "64 tokens do worse than round to nearest: " in problem
 
 
 # Stable numbers

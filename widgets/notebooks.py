@@ -1,27 +1,29 @@
 """Re-execute lessons in place: `python -m widgets.notebooks LESSON.ipynb ...`.
 
 Each lesson runs in a fresh kernel. Its file is replaced only if every lesson came out clean: no
-error, nothing on stderr, cells that fit a slide, and outputs that another machine reproduces (see
-`widgets.common.stable`). Cells tagged `nbval-ignore-output` measure, and are not compared.
+error, nothing on stderr, cells that fit a slide, and outputs that another machine reproduces. That
+is judged from how near the run came to other outputs (see `widgets.common.stable`), and then by
+runs on imitated machines (see `widgets.common.elsewhere`). Cells tagged `nbval-ignore-output`
+measure, and are not compared; they must not fail there either.
 """
 
 import ast
 import asyncio
-import html
+import copy
 import json
 import math
 import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -31,25 +33,30 @@ from tqdm import tqdm
 
 from minillm.checkpoint import write_whole
 from widgets.common.stable import FLOAT
+from widgets.lesson_file import (
+    TEXTS,
+    WIDGET_VIEW,
+    clean,
+    compared,
+    flaws,
+    is_compared,
+    name_of,
+    read,
+    readable,
+    text_of,
+)
 
-__all__ = ["MEASURED", "Executed", "execute", "flaws", "main"]
+__all__ = ["MACHINES", "Executed", "audit", "execute", "main"]
 
-MEASURED = "nbval-ignore-output"  # the tag of a cell that is not compared
-MAX_LINES = 15
-MAX_BYTES = 1_000_000
 CELL_SECONDS = 120
 STABLE = 1e-6  # the least margin of a choice, and relative distance from a rounding boundary
+MACHINES = range(1, 6)  # seeds of the imitated ones
 
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-_TEXTS = ("text/plain", "text/markdown", "text/latex", "text/html", "image/svg+xml")
-_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+Say = Callable[[str], object]
+
 _WATCH = "__import__('widgets.common.stable', fromlist=['_']).watch()"
 _PEAK = "__import__('widgets.common.memory', fromlist=['_']).peak_megabytes()"
-_HERE = [
-    str(path)
-    for path in (Path(__file__).parents[1], Path.home(), sys.prefix, tempfile.gettempdir())
-    if len(str(path)) > 1
-]
+_MOVE = "__import__('widgets.common.elsewhere', fromlist=['_']).move({})"
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,16 @@ class Executed:
 def main(arguments: Sequence[str]) -> int:
     """Re-execute the notebooks at these paths; returns the exit code."""
     paths = [Path(argument) for argument in arguments]
-    executed = []
+    executed, problems = [], []
     with tqdm(paths, desc="notebooks", unit="lesson") as lessons:
         for path in lessons:
-            executed.append(execute(path, lessons.set_postfix_str))
+            lesson = execute(path, lessons.set_postfix_str)
+            found = lesson.problems or audit(lesson.notebook, path, lessons.set_postfix_str)
+            problems += [f"{path.stem}: {problem}" for problem in found]
+            executed.append(lesson)
     for lesson in executed:
         size, seconds = lesson.megabytes, lesson.seconds
         print(f"{lesson.path.stem:24} {seconds:5.1f} s {size:6.0f} MB peak resident")
-    problems = [problem for lesson in executed for problem in lesson.problems]
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
@@ -89,26 +98,54 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     for lesson in executed:
         write_whole(
-            lesson.path, partial(Path.write_text, data=_text(lesson.notebook), encoding="utf-8")
+            lesson.path, partial(Path.write_text, data=text_of(lesson.notebook), encoding="utf-8")
         )
     return 0
 
 
-def execute(path: Path, say: Callable[[str], object] = lambda text: None) -> Executed:
+def execute(path: Path, say: Say = lambda text: None) -> Executed:
     """Run a lesson in a fresh kernel, in its own folder; `say` hears which cell runs."""
-    notebook = _read(path)
+    notebook = read(path)
     start = time.perf_counter()
     problems, megabytes = asyncio.run(_run(notebook, path, say))
     seconds = time.perf_counter() - start
-    _clean(notebook)
-    problems += flaws(notebook)
-    return Executed(path, notebook, [f"{path.stem}: {p}" for p in problems], seconds, megabytes)
+    clean(notebook)
+    return Executed(path, notebook, problems + flaws(notebook), seconds, megabytes)
 
 
-async def _run(
-    notebook: NotebookNode, path: Path, say: Callable[[str], object]
-) -> tuple[list[str], float]:
-    """Execute all cells in place; the problems seen, and the kernel's peak memory in MB."""
+def audit(
+    notebook: NotebookNode,
+    path: Path,
+    say: Say = lambda text: None,
+    machines: Sequence[int] = MACHINES,
+) -> list[str]:
+    """What an executed lesson shows here, and another machine does not.
+
+    Args:
+        notebook: with the outputs of here, clean.
+        path: its file.
+        say: hears which cell runs.
+        machines: see `widgets.common.elsewhere.move`; each runs the lesson once, in a kernel.
+    """
+    here = compared(notebook)
+    problems: dict[str, str] = {}
+    for machine in machines:
+        there = copy.deepcopy(notebook)
+        failed = asyncio.run(_run_elsewhere(there, path, machine, say))
+        clean(there)
+        for cell, lines in compared(there).items():
+            if lines != here[cell]:
+                pairs = zip_longest(here[cell], lines, fillvalue="nothing")
+                old, new = next((a, b) for a, b in pairs if a != b)
+                problems.setdefault(cell, f"shows {old!r}; elsewhere ({machine}) {new!r}")
+        if failed:
+            problems.setdefault(*failed)
+    return [f"{cell}: {problem}" for cell, problem in problems.items()]
+
+
+@asynccontextmanager
+async def _kernel(notebook: NotebookNode, path: Path) -> AsyncIterator[NotebookClient]:
+    """A fresh kernel for a notebook, in the folder of its file."""
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
@@ -120,31 +157,58 @@ async def _run(
     # Without other folders "python3" is this environment's own kernel, whatever a user installed.
     specs = KernelSpecManager(kernel_dirs=[])
     client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
+    async with client.async_setup_kernel(stderr=subprocess.DEVNULL):  # chatter, not of the cells
+        yield client
+
+
+async def _run(notebook: NotebookNode, path: Path, say: Say) -> tuple[list[str], float]:
+    """Execute all cells in place; the problems seen, and the kernel's peak memory in MB."""
     problems: list[str] = []
     megabytes = math.nan  # of a kernel that is gone
-    async with client.async_setup_kernel(stderr=subprocess.DEVNULL):  # chatter, not of the cells
+    async with _kernel(notebook, path) as client:
         await _ask(client.kc, f"{_WATCH}.report()")
-        for index, cell in enumerate(notebook.cells):
-            if cell.cell_type != "code":
-                continue
-            say(f"{path.stem}: {_name(cell)}")
-            compared = MEASURED not in cell.metadata.get("tags", [])
-            try:
-                if compared:
-                    await _ask(client.kc, f"{_WATCH}.__enter__()")
-                await client.async_execute_cell(cell, index)
-            except CellExecutionError:
-                break  # `flaws` finds the error among the outputs
-            except (CellTimeoutError, DeadKernelError) as error:
-                problems.append(f"{_name(cell)}: {str(error).splitlines()[0]}")
+        for index, cell in _code(notebook):
+            say(f"{path.stem}: {name_of(cell)}")
+            if is_compared(cell):
+                await _ask(client.kc, f"{_WATCH}.__enter__()")
+            if failure := await _fails(client, cell, index):
+                problems += [f"{name_of(cell)}: {failure}"]
                 break
-            if compared:
+            if is_compared(cell):
                 await _ask(client.kc, f"{_WATCH}.__exit__(None, None, None)")
                 watched = json.loads(ast.literal_eval(await _ask(client.kc, f"{_WATCH}.report()")))
-                problems += [f"{_name(cell)}: {p}" for p in _instabilities(cell, watched)]
+                problems += [f"{name_of(cell)}: {p}" for p in _instabilities(cell, watched)]
         else:
             megabytes = float(await _ask(client.kc, _PEAK))
     return problems, megabytes
+
+
+async def _run_elsewhere(
+    notebook: NotebookNode, path: Path, machine: int, say: Say
+) -> tuple[str, str] | None:
+    """Execute all cells in place on an imitated machine; the cell that failed there, and how."""
+    async with _kernel(notebook, path) as client:
+        await _ask(client.kc, _MOVE.format(machine))
+        for index, cell in _code(notebook):
+            say(f"{path.stem}, machine {machine}: {name_of(cell)}")
+            if failure := await _fails(client, cell, index):
+                return name_of(cell), f"elsewhere ({machine}) {failure}"
+    return None
+
+
+def _code(notebook: NotebookNode) -> list[tuple[int, NotebookNode]]:
+    return [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+
+
+async def _fails(client: NotebookClient, cell: NotebookNode, index: int) -> str | None:
+    """Execute a cell; how it failed, if it did."""
+    try:
+        await client.async_execute_cell(cell, index)
+    except CellExecutionError as error:
+        return f"raises {error.ename}: {error.evalue}"
+    except (CellTimeoutError, DeadKernelError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 async def _ask(kernel: Any, expression: str) -> str:
@@ -165,9 +229,9 @@ def _instabilities(cell: NotebookNode, watched: dict[str, Any]) -> list[str]:
     if watched["gap"] < STABLE:
         problems.append(f"an argmax or topk with a margin of {watched['gap']:.1e}")
     shown = {mime for output in cell.outputs for mime in output.get("data", {})}
-    for mime in shown - {*_TEXTS, _WIDGET_VIEW}:
+    for mime in shown - {*TEXTS, WIDGET_VIEW}:
         problems.append(f"shows {mime}, which is not compared as text")
-    text = "\n".join(_texts(cell.outputs))
+    text = "\n".join(readable(cell.outputs))
     problems += [f"prints the address {found}" for found in re.findall(r"0x[0-9a-f]{6,}", text)]
     for number in sorted(set(FLOAT.findall(text)) - set(FLOAT.findall(cell.source))):
         distance = watched["floats"].get(number)
@@ -176,83 +240,6 @@ def _instabilities(cell: NotebookNode, watched: dict[str, Any]) -> list[str]:
         elif distance < STABLE:
             problems.append(f"prints {number}, which is {distance:.1e} from rounding differently")
     return problems
-
-
-def _texts(outputs: Sequence[NotebookNode]) -> list[str]:
-    """What a reader can read in these outputs, without markup."""
-    texts = []
-    for output in outputs:
-        if output.output_type == "stream":
-            texts.append(output.text)
-        for mime in _TEXTS:
-            text = str(output.get("data", {}).get(mime, ""))
-            if mime in ("text/html", "image/svg+xml"):
-                text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S)
-                text = html.unescape(text)
-            texts.append(text)
-    return texts
-
-
-def flaws(notebook: NotebookNode) -> list[str]:
-    """What keeps an executed notebook from being committed, as its file alone shows it."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    counts = [cell.execution_count for cell in code]
-    found = []
-    if "widgets" in notebook.metadata:
-        found.append("holds widget state")
-    size = len(_text(notebook).encode())
-    if size > MAX_BYTES:
-        found.append(f"{size:,} bytes, more than {MAX_BYTES:,}")
-    for cell in code:
-        lines = len(cell.source.splitlines())
-        if lines > MAX_LINES:
-            found.append(f"{_name(cell)}: {lines} lines, more than {MAX_LINES}")
-        for output in cell.outputs:
-            if output.output_type == "error":
-                found.append(f"{_name(cell)}: raises {output.ename}: {output.evalue}")
-            if output.get("name") == "stderr":
-                found.append(f"{_name(cell)}: writes to stderr: {output.text.strip()[:80]}")
-            if _WIDGET_VIEW in output.get("data", {}):
-                found.append(f"{_name(cell)}: holds a widget view")
-        text = json.dumps([output for output in cell.outputs if output.output_type != "error"])
-        found += [f"{_name(cell)}: shows the path {path}" for path in _HERE if path in text]
-    if counts != list(range(1, len(code) + 1)):
-        found.append(f"execution counts are not 1 to {len(code)}: {counts}")
-    return found
-
-
-def _clean(notebook: NotebookNode) -> None:
-    """Drop what differs from run to run or from machine to machine."""
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
-    )
-    for cell in notebook.cells:
-        kept = {key: cell.metadata[key] for key in ("jupyter", "tags") if key in cell.metadata}
-        cell.metadata = nbformat.from_dict(kept)
-        for output in cell.get("outputs", []):
-            if "data" in output:
-                output.data.pop(_WIDGET_VIEW, None)
-                output.metadata = NotebookNode()
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
-
-
-def _read(path: Path) -> NotebookNode:
-    """The notebook, each cell with an id that stays."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for index, cell in enumerate(notebook["cells"], start=1):
-        cell.setdefault("id", f"cell-{index:02}")
-    notebook["nbformat_minor"] = 5
-    return nbformat.reads(json.dumps(notebook), as_version=4)
-
-
-def _name(cell: NotebookNode) -> str:
-    return f"cell {cell.id}"
-
-
-def _text(notebook: NotebookNode) -> str:
-    return str(nbformat.writes(notebook)) + "\n"
 
 
 if __name__ == "__main__":

@@ -169,10 +169,7 @@ def load_quantized(path: str | Path) -> QuantizedTransformer:
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in matrices(Transformer(config)).items()}
     try:
-        stored = {
-            name: _stored(tensors, name, _spec(name, specs[name]), shape)
-            for name, shape in shapes.items()
-        }
+        stored = {n: _stored(tensors, n, _spec(n, specs[n]), x) for n, x in shapes.items()}
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}") from error
     refuse_types(tensors, path)  # what is left: norms and biases

@@ -111,29 +111,31 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"model_type must be one of {', '.join(_DEFAULTS)}, got {model_type!r}")
     defaults = _EVERY | _DEFAULTS[model_type]
     fields = defaults | given
-    for name in _SUPPORTED_AT_DEFAULT:
-        if name in defaults and fields[name] is not None and fields[name] is not defaults[name]:
+    for name in (name for name in _SUPPORTED_AT_DEFAULT if name in defaults):
+        if fields[name] is not None and fields[name] is not defaults[name]:
             raise ValueError(f"config.json sets {name}={fields[name]!r}, which is not supported")
     if missing := [name for name in _ARGUMENTS if name not in fields]:
         raise ValueError(f"config.json lacks the field {missing[0]!r}")
-    heads = checked("num_attention_heads", fields["num_attention_heads"], int)
-    if fields["num_key_value_heads"] is None:
-        fields["num_key_value_heads"] = heads
-    if fields["head_dim"] is None:
-        width = checked("hidden_size", fields["hidden_size"], int)
-        fields["head_dim"] = width // (heads or 1)
-    fields["rope_theta"] = _rope_theta(fields)
+    fields |= _derived(fields)
     arguments = {name: checked(name, fields[name], kind) for name, kind in _ARGUMENTS.items()}
-    if arguments["hidden_act"] not in _ACTIVATIONS:
-        raise ValueError(
-            f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {fields['hidden_act']!r}"
-        )
+    activation = arguments["hidden_act"]
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
     _refuse_window(fields)
     return arguments | {
-        "hidden_act": _ACTIVATIONS[arguments["hidden_act"]],
+        "hidden_act": _ACTIVATIONS[activation],
         "qkv_bias": model_type == "qwen2",
         "qk_norm": model_type == "qwen3",
     }
+
+
+def _derived(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that follow from others where they are null, and the base of the rotation."""
+    heads = checked("num_attention_heads", fields["num_attention_heads"], int)
+    width = checked("hidden_size", fields["hidden_size"], int)
+    null = {"num_key_value_heads": heads, "head_dim": width // (heads or 1)}
+    filled = {name: value for name, value in null.items() if fields[name] is None}
+    return filled | {"rope_theta": _rope_theta(fields)}
 
 
 def _refuse_window(fields: dict[str, Any]) -> None:

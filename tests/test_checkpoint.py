@@ -459,7 +459,6 @@ def test_weights_beyond_the_wanted_dtype_are_refused_by_name(
     [
         torch.float8_e4m3fn,
         torch.float8_e5m2,
-        torch.float8_e8m0fnu,
         torch.uint8,
         torch.int64,
         torch.bool,

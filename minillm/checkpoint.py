@@ -6,24 +6,22 @@ are Hugging Face's (`minillm.checkpoint_names`).
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from minillm.checkpoint_names import fuse, split
-from minillm.config import ModelConfig, read_json
+from minillm.checkpoint_tensors import FLOATS, read_tensors, refuse_infinite
+from minillm.config import ModelConfig
 from minillm.transformer import Transformer
 
 __all__ = [
     "folder",
     "load",
     "read_tokenizer",
-    "refuse_infinite",
     "save",
     "shipped",
     "write_whole",
@@ -60,21 +58,23 @@ def load(
     Args:
         name: one of `shipped()`, or a folder.
         device: where the weights go.
-        dtype: what they are widened or narrowed to.
+        dtype: what they are widened or narrowed to, one of `FLOATS`.
 
     Raises:
         FileNotFoundError: no such model, or a file of it is missing.
-        ValueError: a config that is not supported, weights that are corrupted, truncated, not
-            finite or do not fit the config, an unreadable tokenizer, an unknown device.
+        ValueError: a config that is not supported, weights that are corrupted, truncated, of a
+            type that needs scales, not finite in `dtype` or do not fit the config, an unreadable
+            tokenizer, an unknown device or dtype.
     """
     path = folder(name)
+    if dtype not in FLOATS:
+        raise ValueError(f"dtype must be one of {', '.join(map(str, FLOATS))}, got {dtype}")
     device = _device(device)
     config = ModelConfig.from_file(path / "config.json")
     tokenizer = read_tokenizer(path / "tokenizer.json")
-    tensors = {
-        name: tensor.to(device, dtype)
-        for name, tensor in fuse(config, _read_tensors(path), path).items()
-    }
+    stored = {name: tensor.to(device, dtype) for name, tensor in read_tensors(path).items()}
+    refuse_infinite(stored, path)
+    tensors = fuse(config, stored, path)
     with torch.device("meta"):
         model = Transformer(config)
     try:
@@ -97,7 +97,7 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
         path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})
     )
     for stale in (*path.glob("model-*-of-*.safetensors"), path / "model.safetensors.index.json"):
-        stale.unlink(missing_ok=True)  # shards of an older model, which `load` would prefer
+        stale.unlink(missing_ok=True)  # shards of an older model, which some programs would prefer
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -109,37 +109,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    index = path / "model.safetensors.index.json"
-    shards = {"model.safetensors"}
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{index} must map tensors to files under 'weight_map'")
-        shards = set(weight_map.values())
-    tensors: dict[str, Tensor] = {}
-    for shard in sorted(shards):
-        if not (path / shard).is_file():
-            raise FileNotFoundError(f"{path} has no {shard}")
-        try:
-            tensors |= load_file(path / shard)
-        except SafetensorError as error:
-            raise ValueError(f"{path / shard} is corrupted or truncated: {error}") from error
-    refuse_infinite(tensors, path)
-    return tensors
-
-
-def refuse_infinite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """See that what a file holds are numbers.
-
-    Raises:
-        ValueError: NaN or infinity; the message names file and tensor.
-    """
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} has numbers that are NaN or infinite")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

@@ -12,7 +12,17 @@ from torch import Tensor
 from minillm.config import ModelConfig
 from minillm.transformer import Transformer
 
-__all__ = ["fuse", "split"]
+__all__ = ["fuse", "is_weight", "split"]
+
+_EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+def is_weight(name: str) -> bool:
+    """Whether a stored tensor is one; older folders hold rotary buffers, which follow from config.
+
+    Source: transformers 5 ignores these too, `PreTrainedModel._adjust_missing_and_unexpected_keys`.
+    """
+    return not name.endswith("rotary_emb.inv_freq")
 
 
 def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
@@ -23,7 +33,7 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
         config.num_key_value_heads * config.head_dim,
     )
     qkv = [("q_proj", H), ("k_proj", G), ("v_proj", G)]
-    parts = {"embed.weight": [("model.embed_tokens.weight", config.vocab_size)]}
+    parts = {"embed.weight": [(_EMBED, config.vocab_size)]}
     for i in range(config.num_hidden_layers):
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
         attention = theirs + "self_attn."
@@ -46,7 +56,7 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
                 parts[f"{ours}attention.qk_norm.{x}.weight"] = [(theirs_norm, config.head_dim)]
     parts["norm.weight"] = [("model.norm.weight", C)]
     if not config.tie_word_embeddings:
-        parts["head.weight"] = [("lm_head.weight", config.vocab_size)]
+        parts["head.weight"] = [(_HEAD, config.vocab_size)]
     return parts
 
 
@@ -54,12 +64,13 @@ def fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[st
     """Our parameters from Hugging Face's tensors, which were read from `path`.
 
     Raises:
-        ValueError: a tensor is missing, not expected, or of another shape than the config asks.
+        ValueError: a tensor is missing, not expected, or of another shape than the config asks; a
+            tied head that differs from the embedding.
     """
     parts = _parts(config)
     expected = {name: rows for group in parts.values() for name, rows in group}
     if config.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)  # some tied checkpoints store the embedding twice
+        tensors = _tied(tensors, path)
     for problem, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has unexpected", tensors.keys() - expected.keys()),
@@ -76,6 +87,18 @@ def fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[st
         return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
     except RuntimeError as error:
         raise ValueError(f"{path}: a tensor is not as wide as config.json asks: {error}") from error
+
+
+def _tied(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Of a matrix that is embedding and head, and is stored under either name or both, one."""
+    if _HEAD not in tensors:
+        return tensors
+    rest = {name: tensor for name, tensor in tensors.items() if name != _HEAD}
+    if not torch.equal(rest.setdefault(_EMBED, tensors[_HEAD]), tensors[_HEAD]):
+        raise ValueError(
+            f"{path}: {_HEAD} differs from {_EMBED}, but config.json has tie_word_embeddings=true"
+        )
+    return rest
 
 
 def split(model: Transformer) -> Iterator[tuple[str, Tensor]]:

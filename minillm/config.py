@@ -1,7 +1,8 @@
 """The shape of a Llama-family model, read from a Hugging Face `config.json`.
 
-One frozen dataclass holds every number the model needs. The reader refuses by name what the
-model does not implement, so that no checkpoint is run as something it is not.
+One frozen dataclass holds every number the model needs. The reader (`minillm.config_fields`)
+refuses by name what the model does not implement, so that no checkpoint is run as something it is
+not.
 """
 
 import json
@@ -9,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Activation", "ModelConfig", "read_json"]
+from minillm.config_fields import model_arguments
+
+__all__ = ["Activation", "ModelConfig", "parse_json", "read_json"]
 
 Activation = Literal["relu", "silu", "gelu"]
-_ACTIVATIONS: tuple[Activation, ...] = ("relu", "silu", "gelu")
-_FAMILY = ("llama", "mistral", "qwen2", "qwen3")
-_UNSUPPORTED_IF_SET = ("attention_bias", "mlp_bias", "quantization_config", "num_experts")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -57,8 +57,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in _SIZES:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+        if not self.rope_theta > 0:
+            raise ValueError(f"rope_theta must be above 0, got {self.rope_theta}")
+        if not self.rms_norm_eps >= 0:
+            raise ValueError(f"rms_norm_eps must not be below 0, got {self.rms_norm_eps}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
@@ -85,30 +89,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelConfig":
         """Translate the fields of a Hugging Face config; see `from_file` for the errors."""
-        _refuse_unsupported(fields)
-        try:
-            heads = fields["num_attention_heads"]
-            return cls(
-                vocab_size=fields["vocab_size"],
-                hidden_size=fields["hidden_size"],
-                num_hidden_layers=fields["num_hidden_layers"],
-                num_attention_heads=heads,
-                num_key_value_heads=fields.get("num_key_value_heads") or heads,
-                head_dim=fields.get("head_dim") or fields["hidden_size"] // (heads or 1),
-                intermediate_size=fields["intermediate_size"],
-                max_position_embeddings=fields["max_position_embeddings"],
-                hidden_act=fields.get("hidden_act", "silu"),
-                rms_norm_eps=fields["rms_norm_eps"],
-                rope_theta=_rope(fields).get("rope_theta", fields.get("rope_theta", 10_000.0)),
-                tie_word_embeddings=fields.get("tie_word_embeddings", False),
-                qkv_bias=fields["model_type"] == "qwen2",
-                qk_norm=fields["model_type"] == "qwen3",
-                model_type=fields["model_type"],
-            )
-        except KeyError as error:
-            raise ValueError(f"config.json lacks the field {error}") from error
-        except TypeError as error:
-            raise ValueError(f"config.json has a field of a wrong type: {error}") from error
+        return cls(**model_arguments(fields))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of a Hugging Face `config.json` that transformers reads back."""
@@ -131,35 +112,18 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: it is not UTF-8, not JSON, or another kind of value.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    return parse_json(text, path)
+
+
+def parse_json(text: str, path: Path) -> dict[str, Any]:
+    """The JSON object in a text that was read from `path`; see `read_json` for the errors."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value
-
-
-def _rope(fields: dict[str, Any]) -> dict[str, Any]:
-    """The rope options: transformers 5 writes `rope_parameters`, before that `rope_scaling`."""
-    return fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-
-
-def _refuse_unsupported(fields: dict[str, Any]) -> None:
-    if fields.get("model_type") not in _FAMILY:
-        raise ValueError(
-            f"model_type must be one of {', '.join(_FAMILY)}, got {fields.get('model_type')!r}"
-        )
-    if fields.get("hidden_act", "silu") not in _ACTIVATIONS:
-        raise ValueError(
-            f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {fields['hidden_act']!r}"
-        )
-    for name in _UNSUPPORTED_IF_SET:
-        if fields.get(name):
-            raise ValueError(f"config.json sets {name}={fields[name]!r}, which is not supported")
-    rope_type = _rope(fields).get("rope_type", _rope(fields).get("type", "default"))
-    if rope_type != "default":
-        raise ValueError(f"rope type {rope_type!r} is not supported, only 'default'")
-    if _rope(fields).get("partial_rotary_factor", fields.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise ValueError("partial_rotary_factor other than 1 is not supported")
-    if fields.get("sliding_window") and fields.get("use_sliding_window", True):
-        raise ValueError(f"sliding_window={fields['sliding_window']} is not supported")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from minillm.checkpoint import refuse_infinite, write_whole
-from minillm.config import ModelConfig
-from minillm.quantization import Quantized, Spec, quantize
+from minillm.checkpoint import write_whole
+from minillm.checkpoint_tensors import read_file, refuse_infinite, refuse_types
+from minillm.config import ModelConfig, parse_json
+from minillm.config_fields import checked
+from minillm.quantization import Quantized, Spec, dequantize, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.transformer import Transformer
 
@@ -159,26 +160,34 @@ def load_quantized(path: str | Path) -> QuantizedTransformer:
         FileNotFoundError: no such file.
         ValueError: a file that is truncated, corrupted, not finite, or no quantized model.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is corrupted or truncated: {error}") from error
+    path = Path(path)
+    tensors, metadata = read_file(path)
     if not {"config", "specs"} <= metadata.keys():
         raise ValueError(f"{path} is not a quantized model: its metadata has no config and specs")
-    refuse_infinite(tensors, Path(path))
-    config = ModelConfig.from_dict(json.loads(metadata["config"]))
+    config = ModelConfig.from_dict(parse_json(metadata["config"], path))
+    specs = parse_json(metadata["specs"], path)
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in matrices(Transformer(config)).items()}
-    specs = {name: Spec(**spec) for name, spec in json.loads(metadata["specs"]).items()}
     try:
-        stored = {name: _stored(tensors, name, specs[name], shapes[name]) for name in shapes}
-        return QuantizedTransformer(config, stored, tensors)
+        stored = {n: _stored(tensors, n, _spec(n, specs[n]), x) for n, x in shapes.items()}
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}") from error
+    refuse_types(tensors, path)  # what is left: norms and biases
+    refuse_infinite(tensors, path)
+    for name, quantized in stored.items():
+        refuse_infinite({f"{name}.scales": quantized.grid.steps}, path)
+        refuse_infinite({f"{name}.weight": dequantize(quantized)}, path)  # a code may be NaN
+    return QuantizedTransformer(config, stored, tensors)
+
+
+def _spec(name: str, fields: Any) -> Spec:
+    """How a matrix is stored, as `save_quantized` notes it."""
+    group = checked(f"the spec of {name}", fields, dict).get("group")
+    return Spec(
+        checked(f"the format of {name}", fields.get("format"), str),
+        checked(f"the group of {name}", group, str if isinstance(group, str) else int),
+        checked(f"the symmetry of {name}", fields.get("symmetric"), bool),
+    )
 
 
 def _stored(tensors: dict[str, Tensor], name: str, spec: Spec, shape: torch.Size) -> Quantized:

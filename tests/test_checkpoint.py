@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import minillm
-from minillm import Transformer
+from minillm import ModelConfig, Transformer
 from minillm.checkpoint import folder, save, write_whole
 from minillm.heldout import openings
 
@@ -70,6 +70,13 @@ def logits_of(model: Any, tokens: torch.Tensor) -> torch.Tensor:
         return model(tokens).logits
 
 
+Tensors = dict[str, torch.Tensor]
+
+
+def respell(path: Path, change: Callable[[Tensors], Tensors]) -> None:
+    save_file(change(load_file(path / "model.safetensors")), path / "model.safetensors")
+
+
 # Parity
 
 
@@ -118,21 +125,6 @@ def test_cached_decoding_equals_generate(
     assert len({token for row in ours for token in row}) > 5  # not one token for ever
 
 
-@pytest.mark.parametrize("kind", ["LlamaConfig", "Qwen3Config"])
-@pytest.mark.parametrize("spelling", ["rope_theta", "rope_parameters", "default"])
-def test_spellings_of_rope(kind: str, spelling: str, tmp_path: Path) -> None:
-    theta = 10_000.0 if spelling == "default" else 300.0
-    twin = theirs(kind, tmp_path, rope_parameters={"rope_type": "default", "rope_theta": theta})
-    fields = json.loads((tmp_path / "config.json").read_text())
-    if spelling != "rope_parameters":
-        del fields["rope_parameters"]
-    if spelling == "rope_theta":
-        fields |= {"rope_theta": theta, "rope_scaling": None}
-    (tmp_path / "config.json").write_text(json.dumps(fields))
-    tokens = oracles.tokens_of(0, 1, 64, vocabulary=97)
-    assert (minillm.load(tmp_path)[0](tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
-
-
 @family
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_what_is_saved_loads_in_both(
@@ -159,6 +151,201 @@ def test_what_is_saved_loads_in_both(
         "model.safetensors",
         "tokenizer.json",
     ]
+
+
+SPELLINGS: list[tuple[str, dict[str, Any]]] = [  # `...` takes a field away
+    ("LlamaConfig", {"rms_norm_eps": ..., "max_position_embeddings": ..., "hidden_act": ...}),
+    ("LlamaConfig", {"head_dim": ..., "rope_parameters": ..., "tie_word_embeddings": ...}),
+    ("LlamaConfig", {"rope_parameters": ..., "rope_theta": 700}),
+    ("Qwen3Config", {"rope_parameters": ..., "rope_theta": 300.0, "rope_scaling": None}),
+    ("Qwen3Config", {"rope_parameters": None}),
+    ("LlamaConfig", {"hidden_act": "swish", "num_experts": 8}),
+    ("LlamaConfig", {"hidden_act": "gelu_python", "quantization_config": None}),
+    ("LlamaConfig", {"sliding_window": 64}),
+    ("MistralConfig", {"sliding_window": 64, "use_sliding_window": False}),
+    ("MistralConfig", {"sliding_window": ..., "attention_bias": True, "mlp_bias": True}),
+    ("Qwen2Config", {"layer_types": ..., "sliding_window": 8, "use_sliding_window": ...}),
+    ("Qwen2Config", {"layer_types": ..., "sliding_window": 8, "use_sliding_window": True}),
+    ("Qwen2Config", {"attention_bias": True, "max_position_embeddings": ...}),
+    ("Qwen3Config", {"sliding_window": 8, "use_sliding_window": True}),  # layer_types: all full
+    ("Qwen3Config", {"sliding_window": 64, "use_sliding_window": True, "max_window_layers": 1}),
+    ("LlamaConfig", {"rope_scaling": {"type": "linear", "factor": 1}, "rope_theta": 700.0}),
+    ("LlamaConfig", {"rope_scaling": {"rope_type": "linear", "factor": 1.0, "rope_theta": 7e5}}),
+    ("MistralConfig", {"sliding_window": None, "rope_scaling": {"type": "dynamic", "factor": 4.0}}),
+    ("LlamaConfig", {"rope_scaling": {"type": "linear", "rope_type": "default", "factor": 2.0}}),
+    ("Qwen3Config", {"rope_scaling": {"factor": 2.0}, "rope_theta": 700.0}),
+    ("Qwen2Config", {"rope_scaling": {"rope_type": "yarn", "factor": 1.0}}),
+    (
+        "LlamaConfig",
+        {
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 1.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            }
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), SPELLINGS, ids=str)
+def test_every_spelling_of_a_config_means_the_same(
+    kind: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    theirs(kind, tmp_path, head_dim=8)
+    reconfigure(tmp_path, **fields)
+    twin = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    tokens = oracles.tokens_of(0, 1, 64, vocabulary=97)
+    ours = minillm.load(tmp_path)[0](tokens)
+    assert (ours - logits_of(twin, tokens)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_absent_fields_default_as_in_transformers(name: str) -> None:
+    import transformers
+
+    sizes = {"vocab_size": 97, "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2}
+    given = sizes | {"num_attention_heads": 32, "sliding_window": None}
+    config = ModelConfig.from_dict(given | {"model_type": name.lower()})
+    twin = getattr(transformers, f"{name}Config")(**given)
+    for field in set(vars(config)) - {"qkv_bias", "qk_norm", "head_dim", "rope_theta"}:
+        assert getattr(config, field) == getattr(twin, field), field
+    assert config.head_dim == getattr(twin, "head_dim", 64 // 32)  # Qwen2 has no such field
+    assert config.rope_theta == twin.rope_parameters["rope_theta"]
+
+
+def reconfigure(path: Path, **fields: Any) -> None:
+    """Set fields of a config.json, or take them away (`...`)."""
+    old = json.loads((path / "config.json").read_text())
+    new = {name: value for name, value in (old | fields).items() if value is not ...}
+    (path / "config.json").write_text(json.dumps(new))
+
+
+@pytest.mark.parametrize(
+    "names", [("lm_head.weight",), ("lm_head.weight", "model.embed_tokens.weight")], ids=str
+)
+def test_a_tied_matrix_is_stored_under_either_name_or_both(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    twin = theirs("LlamaConfig", tmp_path, tie_word_embeddings=True)
+
+    def rename(tensors: Tensors) -> Tensors:
+        matrix = tensors.pop("model.embed_tokens.weight")
+        return tensors | {name: matrix.clone() for name in names}
+
+    respell(tmp_path, rename)
+    model, _ = minillm.load(tmp_path)
+    tokens = oracles.tokens_of(0, 1, 64, vocabulary=97)
+    assert (model(tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
+    assert model.head.weight is model.embed.weight
+
+
+def test_a_tied_head_that_differs_is_refused_by_name(copy: Path) -> None:
+    """Transformers 5 takes it, transformers 4 dropped it: the folder contradicts itself."""
+    respell(copy, lambda tensors: {**tensors, "lm_head.weight": torch.zeros(2048, 192)})
+    with pytest.raises(ValueError, match=r"lm_head\.weight differs .* tie_word_embeddings"):
+        minillm.load(copy)
+
+
+def test_rotary_buffers_of_older_folders_are_computed_anew(copy: Path) -> None:
+    buffers = [f"model.layers.{i}.self_attn.rotary_emb.inv_freq" for i in range(2)]
+    buffers.append("model.rotary_emb.inv_freq")
+    respell(copy, lambda tensors: tensors | {name: torch.ones(4) for name in buffers})
+    tokens = oracles.tokens_of(0, 1, 5)
+    assert torch.equal(minillm.load(copy)[0](tokens), minillm.load("stories-draft")[0](tokens))
+
+
+# Shards
+
+
+@pytest.fixture
+def shards(copy: Path) -> tuple[Path, dict[str, Tensors]]:
+    """A checkpoint in two shards, one of them in a folder of its own, and what they hold."""
+    parts: dict[str, Tensors] = {"a.safetensors": {}, "more/b.safetensors": {}}
+    for i, (name, tensor) in enumerate(load_file(copy / "model.safetensors").items()):
+        parts[sorted(parts)[i % 2]][name] = tensor
+    (copy / "model.safetensors").unlink()
+    (copy / "more").mkdir()
+    index(copy, {name: shard for shard, part in parts.items() for name in part})
+    return copy, parts
+
+
+def index(path: Path, weight_map: Any) -> None:
+    text = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (path / "model.safetensors.index.json").write_text(text)
+
+
+def write(path: Path, parts: dict[str, Tensors]) -> None:
+    for shard, part in parts.items():
+        save_file(part, path / shard)
+
+
+def test_the_index_decides_which_shard_a_tensor_is_of(
+    shards: tuple[Path, dict[str, Tensors]],
+) -> None:
+    path, parts = shards
+    first, second = parts.values()
+    second |= {name: torch.zeros_like(tensor) for name, tensor in first.items()}  # stale
+    second["model.rotary_emb.inv_freq"] = torch.ones(4)
+    write(path, parts)
+    tokens = oracles.tokens_of(0, 1, 5)
+    assert torch.equal(minillm.load(path)[0](tokens), minillm.load("stories-draft")[0](tokens))
+
+
+def test_a_tensor_that_the_index_does_not_name_is_refused(
+    shards: tuple[Path, dict[str, Tensors]],
+) -> None:
+    path, parts = shards
+    parts["a.safetensors"]["model.extra.weight"] = torch.ones(1)
+    write(path, parts)
+    with pytest.raises(ValueError, match=r"not name tensors of a\.safetensors: model\.extra"):
+        minillm.load(path)
+
+
+def test_a_tensor_that_its_shard_lacks_is_refused(shards: tuple[Path, dict[str, Tensors]]) -> None:
+    path, parts = shards
+    first, second = parts.values()
+    name = next(iter(first))
+    second[name] = first.pop(name)
+    write(path, parts)
+    with pytest.raises(ValueError, match=f"names tensors that its files lack: {name}"):
+        minillm.load(path)
+
+
+@pytest.mark.parametrize("shard", ["../b.safetensors", "/b.safetensors", 3, None, ["a"]], ids=str)
+def test_a_shard_is_a_file_inside_the_folder(
+    shards: tuple[Path, dict[str, Tensors]], shard: object
+) -> None:
+    path, parts = shards
+    write(path, parts)
+    shutil.copy(path / "more" / "b.safetensors", path.parent)
+    outside = str(path.parent / "b.safetensors") if shard == "/b.safetensors" else shard
+    index(path, dict.fromkeys(parts["more/b.safetensors"], outside))
+    with pytest.raises(ValueError, match=r"the file of model.* (is outside|must be a text)"):
+        minillm.load(path)
+
+
+def test_of_one_file_and_an_index_the_file_is_read_as_in_transformers(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    theirs("LlamaConfig", tmp_path)
+    save_file({"model.norm.weight": torch.zeros(32)}, tmp_path / "a.safetensors")
+    index(tmp_path, {"model.norm.weight": "a.safetensors"})
+    twin = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    tokens = oracles.tokens_of(0, 1, 64, vocabulary=97)
+    assert (minillm.load(tmp_path)[0](tokens) - logits_of(twin, tokens)).abs().max() < 1e-5
+
+
+def test_shards_without_an_index_are_not_read(shards: tuple[Path, dict[str, Tensors]]) -> None:
+    path, parts = shards
+    write(path, parts)
+    (path / "model.safetensors.index.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model\.safetensors"):
+        minillm.load(path)
 
 
 def test_shards_are_read(tmp_path: Path) -> None:
@@ -194,12 +381,6 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder("stories-draft"), tmp_path / "copy"))
 
 
-def test_a_tied_head_that_is_stored_is_ignored(copy: Path) -> None:
-    respell(copy, lambda tensors: {**tensors, "lm_head.weight": torch.zeros(2048, 192)})
-    tokens = oracles.tokens_of(0, 1, 5)
-    assert torch.equal(minillm.load(copy)[0](tokens), minillm.load("stories-draft")[0](tokens))
-
-
 @pytest.mark.parametrize("name", ["storeis", "", "/nonexistent", "tests"])
 def test_an_unknown_model_lists_the_known(name: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
@@ -212,6 +393,12 @@ def test_an_unknown_model_lists_the_known(name: str) -> None:
 def test_an_unknown_device_is_named(device: str) -> None:
     with pytest.raises(ValueError, match=f"device '{device}'"):
         minillm.load("stories-draft", device=device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.complex64], ids=str)
+def test_an_unknown_dtype_is_named(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"dtype must be one of .* got {dtype}"):
+        minillm.load("stories-draft", dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
@@ -239,13 +426,6 @@ def test_corrupted_weights(copy: Path, at: int) -> None:
         minillm.load(copy)
 
 
-Tensors = dict[str, torch.Tensor]
-
-
-def respell(path: Path, change: Callable[[Tensors], Tensors]) -> None:
-    save_file(change(load_file(path / "model.safetensors")), path / "model.safetensors")
-
-
 LAYER = "model.layers.0."
 
 
@@ -257,6 +437,39 @@ def test_weights_that_are_not_finite_are_refused_by_name(copy: Path, bad: float)
 
     respell(copy, spoil)
     with pytest.raises(ValueError, match=r"0\.mlp\.down_proj\.weight has numbers that are NaN"):
+        minillm.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype"), [(torch.float64, torch.float32), (torch.float32, torch.float16)], ids=str
+)
+def test_weights_beyond_the_wanted_dtype_are_refused_by_name(
+    copy: Path, stored: torch.dtype, dtype: torch.dtype
+) -> None:
+    name = LAYER + "mlp.down_proj.weight"
+    large = torch.full((192, 768), torch.finfo(dtype).max, dtype=stored) * 2
+    respell(copy, lambda tensors: {**tensors, name: large})
+    with pytest.raises(ValueError, match=rf"down_proj\.weight has .* infinite in {dtype}"):
+        minillm.load(copy, dtype=dtype)
+    assert minillm.load(copy, dtype=stored)[0].dtype == stored
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+        torch.uint8,
+        torch.int64,
+        torch.bool,
+        torch.complex64,
+    ],
+    ids=str,
+)
+def test_tensors_of_other_types_are_refused_by_name(copy: Path, dtype: torch.dtype) -> None:
+    name = LAYER + "mlp.down_proj.weight"
+    respell(copy, lambda tensors: {**tensors, name: torch.ones(192, 768).to(dtype)})
+    with pytest.raises(ValueError, match=rf"down_proj\.weight is stored as {dtype}"):
         minillm.load(copy)
 
 
@@ -309,8 +522,7 @@ def test_an_extra_tensor_is_named(copy: Path, name: str) -> None:
 
 
 def test_an_unsupported_config_is_named(copy: Path) -> None:
-    fields = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(fields | {"attention_bias": True}))
+    reconfigure(copy, attention_bias=True)
     with pytest.raises(ValueError, match="attention_bias"):
         minillm.load(copy)
 
@@ -322,8 +534,11 @@ def test_an_unreadable_tokenizer(copy: Path, content: bytes) -> None:
         minillm.load(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"weight_map": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b'{"weight_map": 3}', b'{"weight_map": {}}', b"\xff"]
+)
 def test_an_unreadable_index(copy: Path, content: bytes) -> None:
+    (copy / "model.safetensors").unlink()
     (copy / "model.safetensors.index.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json"):
         minillm.load(copy)

@@ -458,6 +458,82 @@ def test_scales_that_are_not_finite_are_refused_by_name(tiny: Any, tmp_path: Pat
         load_quantized(path)
 
 
+@pytest.mark.parametrize(
+    ("format", "part", "bad", "named"),
+    [
+        ("fp8_e4m3", "packed", 0x7F, "weight"),  # the code of NaN
+        ("fp8_e5m2", "packed", 0xFC, "weight"),  # of minus infinity
+        ("mxfp4", "scales", 0xFF, "scales"),
+        ("nvfp4", "scales", 0x7F, "scales"),
+        ("int8", "scales", 3e38, "weight"),  # the scale is finite, 127 of it are not
+    ],
+)
+def test_codes_that_stand_for_no_number_are_refused_by_name(
+    tiny: Any, tmp_path: Path, format: str, part: str, bad: float, named: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    small = quantize_model(tiny_model(tiny), Spec(format))
+    getattr(small.blocks[0].mlp.down, part)[0, 0] = bad
+    save_quantized(path, small)
+    with pytest.raises(
+        ValueError, match=rf"blocks\.0\.mlp\.down\.{named} has numbers that are NaN"
+    ):
+        load_quantized(path)
+
+
+@pytest.mark.parametrize(
+    ("norm", "said"),
+    [
+        (torch.full((64,), float("nan")), r"norm\.weight has numbers that are NaN"),
+        (torch.ones(64, dtype=torch.int64), r"norm\.weight is stored as torch\.int64"),
+        (torch.ones(64).to(torch.float8_e4m3fn), r"norm\.weight is stored as torch\.float8"),
+    ],
+    ids=["nan", "int64", "fp8"],
+)
+def test_norms_are_finite_floats(tiny: Any, tmp_path: Path, norm: torch.Tensor, said: str) -> None:
+    path = tmp_path / "model.safetensors"
+    rewrite(tiny, path, parts={"norm.weight": norm})
+    with pytest.raises(ValueError, match=said):
+        load_quantized(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"config": "{"}, "is not valid JSON"),
+        ({"config": "[]"}, "must hold a JSON object"),
+        ({"config": '{"model_type": "gpt2"}'}, "model_type"),
+        ({"specs": "[]"}, "must hold a JSON object"),
+        ({"specs": "{}"}, "lacks 'embed'"),
+        ({"specs": '{"embed": 3}'}, "the spec of embed must be an object"),
+        ({"specs": '{"embed": {"format": ["int8"]}}'}, "embed must be"),
+        ({"specs": '{"embed": {"format": "int8", "group": 2.5}}'}, "group of embed must be"),
+        ({"specs": '{"embed": {"format": "int8", "group": "channel", "symmetric": 1}}'}, "true or"),
+    ],
+    ids=str,
+)
+def test_metadata_that_is_none_is_refused(
+    tiny: Any, tmp_path: Path, metadata: dict[str, str], said: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    rewrite(tiny, path, metadata=metadata)
+    with pytest.raises(ValueError, match=said):
+        load_quantized(path)
+
+
+def rewrite(
+    tiny: Any,
+    path: Path,
+    parts: dict[str, torch.Tensor] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Save a small quantized model, with other tensors or other metadata."""
+    save_quantized(path, quantize_model(tiny_model(tiny), INT8))
+    with safe_open(path, "pt") as file:
+        noted, stored = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(stored | (parts or {}), path, noted | (metadata or {}))
+
+
 def test_a_model_with_other_modules_is_not_quantized(tiny: Any) -> None:
     model = tiny_model(tiny)
     model.blocks[0].attention.attend = nn.Identity()

@@ -1,0 +1,182 @@
+"""The fields of a Hugging Face `config.json`, as transformers 5 reads them.
+
+A field that changes the result is obeyed or refused by name; one that changes nothing is neither.
+What is absent has the default of its model type.
+"""
+
+import math
+from sys import float_info
+from typing import Any
+
+__all__ = ["checked", "model_arguments"]
+
+_KINDS = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+    dict: "an object",
+    list: "a list",
+}
+_EVERY: dict[str, Any] = {
+    "head_dim": None,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": False,
+    "is_causal": True,
+    "per_layer_config": None,
+    "quantization_config": None,
+    "transformers_weights": None,
+}
+_QWEN = {
+    "max_position_embeddings": 32_768,
+    "num_key_value_heads": 32,
+    "use_sliding_window": False,
+    "sliding_window": 4096,
+    "max_window_layers": 28,
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {
+        "max_position_embeddings": 2048,
+        "num_key_value_heads": None,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "attention_chunk_size": None,
+        "sliding_window": None,
+    },
+    "mistral": {
+        "max_position_embeddings": 131_072,
+        "num_key_value_heads": 8,
+        "attention_chunk_size": None,
+        "sliding_window": 4096,
+    },
+    "qwen2": _QWEN,
+    "qwen3": _QWEN | {"head_dim": 128, "attention_bias": False},
+}
+_SUPPORTED_AT_DEFAULT = (
+    "attention_bias",
+    "mlp_bias",
+    "attention_chunk_size",
+    "is_causal",
+    "per_layer_config",
+    "quantization_config",
+    "transformers_weights",
+)
+_ARGUMENTS: dict[str, type] = {
+    "vocab_size": int,
+    "hidden_size": int,
+    "num_hidden_layers": int,
+    "num_attention_heads": int,
+    "num_key_value_heads": int,
+    "head_dim": int,
+    "intermediate_size": int,
+    "max_position_embeddings": int,
+    "hidden_act": str,
+    "rms_norm_eps": float,
+    "rope_theta": float,
+    "tie_word_embeddings": bool,
+    "model_type": str,
+}
+_ACTIVATIONS = {
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+}
+
+
+def checked(name: str, value: Any, kind: type) -> Any:
+    """A field's value, if it is of a kind; a whole number is a number too, a bool is neither.
+
+    Raises:
+        ValueError: it is of another kind, or not finite.
+    """
+    if kind is float and type(value) is int and abs(value) <= float_info.max:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} must be {_KINDS[kind]}, got {value!r}")
+    return value
+
+
+def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `minillm.config.ModelConfig` that a config.json asks for.
+
+    Raises:
+        ValueError: a field is missing, of a wrong type, or asks for something unsupported.
+    """
+    model_type = checked("model_type", given.get("model_type"), str)
+    if model_type not in _DEFAULTS:
+        raise ValueError(f"model_type must be one of {', '.join(_DEFAULTS)}, got {model_type!r}")
+    defaults = _EVERY | _DEFAULTS[model_type]
+    fields = defaults | given
+    for name in (name for name in _SUPPORTED_AT_DEFAULT if name in defaults):
+        if fields[name] is not None and fields[name] is not defaults[name]:
+            raise ValueError(f"config.json sets {name}={fields[name]!r}, which is not supported")
+    if missing := [name for name in _ARGUMENTS if name not in fields]:
+        raise ValueError(f"config.json lacks the field {missing[0]!r}")
+    fields |= _derived(fields)
+    arguments = {name: checked(name, fields[name], kind) for name, kind in _ARGUMENTS.items()}
+    activation = arguments["hidden_act"]
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+    _refuse_window(fields)
+    return arguments | {
+        "hidden_act": _ACTIVATIONS[activation],
+        "qkv_bias": model_type == "qwen2",
+        "qk_norm": model_type == "qwen3",
+    }
+
+
+def _derived(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that follow from others where they are null, and the base of the rotation."""
+    heads = checked("num_attention_heads", fields["num_attention_heads"], int)
+    width = checked("hidden_size", fields["hidden_size"], int)
+    null = {"num_key_value_heads": heads, "head_dim": width // (heads or 1)}
+    filled = {name: value for name, value in null.items() if fields[name] is None}
+    return filled | {"rope_theta": _rope_theta(fields)}
+
+
+def _refuse_window(fields: dict[str, Any]) -> None:
+    """See that every layer sees the whole context; Qwen has a switch, and layers without."""
+    layers = fields.get("layer_types")
+    if layers is not None and any(
+        x != "full_attention" for x in checked("layer_types", layers, list)
+    ):
+        raise ValueError(f"layer_types={layers!r} is not supported, only 'full_attention'")
+    if "use_sliding_window" in _DEFAULTS[fields["model_type"]]:
+        first = checked("max_window_layers", fields["max_window_layers"], int)
+        full = layers is not None or first >= fields["num_hidden_layers"]
+        if full or not checked("use_sliding_window", fields["use_sliding_window"], bool):
+            return
+    window, context = fields["sliding_window"], fields["max_position_embeddings"]
+    if window is not None and checked("sliding_window", window, int) < context:
+        raise ValueError(
+            f"sliding_window={window} is not supported: it is shorter than the context of {context}"
+        )
+
+
+def _rope_theta(fields: dict[str, Any]) -> Any:
+    """The base of the rotary embedding, which no option may scale.
+
+    Transformers 5 writes `rope_parameters`; before that there was `rope_scaling`, which wins.
+    """
+    rope: dict[str, Any] = {}
+    for name in ("rope_parameters", "rope_scaling"):
+        if fields.get(name) is not None:
+            rope = checked(name, fields[name], dict) or rope
+    if nested := [name for name, value in rope.items() if isinstance(value, dict)]:
+        raise ValueError(f"rope options by layer type are not supported, got {nested[0]!r}")
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind in ("linear", "llama3", "yarn"):
+        factor = checked(f"the factor of rope type {kind!r}", rope.get("factor"), float)
+        scaled = factor != 1 or rope.get("attention_factor") not in (None, 1)
+    else:
+        scaled = kind not in ("default", "dynamic")  # which only scales beyond the context
+    if scaled:
+        raise ValueError(f"rope type {kind!r} is not supported, only 'default' or a factor of 1")
+    part = rope.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
+    if part is not None and checked("partial_rotary_factor", part, float) != 1:
+        raise ValueError(f"partial_rotary_factor={part} is not supported, only 1")
+    return rope.get("rope_theta", fields["rope_theta"])

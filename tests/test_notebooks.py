@@ -250,7 +250,7 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(notebooks_command.subprocess, "call", lambda line: asked.append(line) or 3)
     assert cli.main(["notebooks", "run", "02"]) == 3
     assert cli.main(["notebooks", "run"]) == 3
-    command = [sys.executable, "-m", "widgets.notebooks"]
+    command = [sys.executable, "-P", "-m", "widgets.notebooks"]
     second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
     assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
     assert cli.main(["notebooks", "run", "77"]) == 2

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,16 @@ JUPYTER = {
     "nbformat",
     "nbclient",
 }
+POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 WEIGHTS = sorted(path.parent for path in (ROOT / "minillm" / "weights").glob("*/config.json"))
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-def imported(path: Path) -> set[str]:
-    """The full names of all modules that a file imports, wherever in it."""
+def imported(path: Path, walk: Callable[[ast.AST], Iterable[ast.AST]] = ast.walk) -> set[str]:
+    """The full names of all modules that a file imports, wherever in it `walk` comes."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -44,6 +46,14 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
     return names
+
+
+def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from outside_functions(child)
 
 
 def roots(path: Path) -> set[str]:
@@ -146,6 +156,19 @@ def test_a_module_says_what_it_is_and_offers(path: Path) -> None:
 
 
 # What the packages never do
+
+
+@each_module
+def test_every_system_can_import_it(path: Path) -> None:
+    assert not imported(path, outside_functions) & POSIX
+
+
+@each_module
+def test_a_child_python_does_not_look_for_modules_in_the_current_folder(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for words in (node.elts for node in ast.walk(tree) if isinstance(node, ast.List)):
+        if words and ast.unparse(words[0]) == "sys.executable":
+            assert ast.unparse(words[1]) == "'-P'"
 
 
 @each_module

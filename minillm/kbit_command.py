@@ -19,7 +19,9 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped models or folders")
+    parser.add_argument(
+        "models", type=named_path, nargs="+", metavar="MODEL", help="shipped models or folders"
+    )
     parser.add_argument("--out", type=named_path, required=True, help="JSON to write")
 
 

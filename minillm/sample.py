@@ -26,7 +26,7 @@ __all__ = ["add_arguments", "run", "sampled_texts"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", help="a shipped model or a folder")
+    add("model", type=named_path, help="a shipped model or a folder")
     add("--out", type=named_path, required=True, help="text file to write")
     add("--tokens", type=int, required=True, help="stop after the text that reaches as many")
     add("--temperature", type=float, default=1.0, metavar="T", help="of the draws (1.0)")

@@ -1,11 +1,14 @@
 """The layers' arrows, the layout, and what the packages never do; read from the sources."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
@@ -208,6 +211,31 @@ def test_nothing_is_fetched_from_a_cdn() -> None:
     for path in shown:
         found = cdn.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path} mentions {found and found[0]}"
+
+
+# These tests
+
+
+@pytest.mark.parametrize(("ci", "errors"), [("true", {"filterwarnings": "error"}), ("", {})])
+def test_a_warning_is_an_error_in_ci_only(
+    ci: str, errors: dict[str, str], pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: dict[str, str] = {}
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    monkeypatch.setenv("CI", ci)
+    conftest.pytest_configure(SimpleNamespace(addinivalue_line=added.__setitem__))
+    assert added == errors
+
+
+def test_warnings_are_treated_as_the_conftest_says() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        try:
+            warnings.warn("of a dependency's next version", FutureWarning, stacklevel=1)
+        except FutureWarning:
+            assert os.environ.get("CI")
+        else:
+            assert len(seen) == 1
+            assert not os.environ.get("CI")
 
 
 # Shipped weights

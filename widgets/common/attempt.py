@@ -114,7 +114,7 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def empty(answer: Answer) -> bool:
-    """Whether nothing was written yet: None, ..., or a body of nothing else as its source tells.
+    """Whether nothing was written yet: None, ..., or by its source, a body of nothing else.
 
     >>> def f(x): ...
     >>> empty(f), empty([1, ...]), empty(0)

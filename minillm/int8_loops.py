@@ -42,7 +42,7 @@ def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> 
         numba.carray(integer_pointer(scales), (R,)),
     )
     for r in range(R):
-        largest = np.int32(0x00800000)  # 2^-126, so that nothing is divided by zero
+        largest = np.int32(0x04000000)  # 2^-119: neither its inverse nor its step leaves float32
         for k in range(K):
             largest = max(largest, bits[r, k] & np.int32(0x7FFFFFFF))
         step_bits[r] = largest

@@ -3,6 +3,7 @@
 import ast
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from nbformat import NotebookNode
 
 from minillm import cli, notebooks_command
 from minillm.lab import lessons
+from widgets.common.memory import peak_megabytes
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
 from widgets.notebooks import MEASURED, execute, flaws, main
 
@@ -254,6 +256,14 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
     second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
     assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
     assert cli.main(["notebooks", "run", "77"]) == 2
+
+
+def test_the_peak_of_memory_is_unknown_on_windows_only(monkeypatch: pytest.MonkeyPatch):
+    if sys.platform != "win32":
+        assert peak_megabytes() > 1
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert math.isnan(peak_megabytes())
 
 
 # Stable numbers

@@ -6,6 +6,7 @@ are Hugging Face's (`minillm.checkpoint_names`).
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,8 +102,11 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then rename it: never half a file, never none."""
-    beside = path.with_name(f".{path.name}.partial")
+    """Let `write` fill a file beside `path`, then rename it: never half a file, never none.
+
+    Each call has a file of its own, so that of two at once either is whole.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         write(beside)
         beside.chmod(0o644)  # safetensors leaves its files to their owner alone

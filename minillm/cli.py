@@ -6,14 +6,16 @@ code 2. A module whose parser has a default `rest` is handed there what its pars
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["main", "table"]
+__all__ = ["main", "named_path", "table"]
 
 _COMMANDS = {
     "lab": ("minillm.lab", "open the lessons in JupyterLab"),
@@ -44,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (closed by the shell: >&-)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # of what its encoding does not have
     parser = _Parser(prog="minillm", description="How LLMs are made fast.")
     parser.add_argument("--version", action="version", version=f"minillm {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -78,6 +82,13 @@ def _run(prog: str, module: str, description: str, argv: list[str]) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return implementation.run(arguments) or 0
+
+
+def named_path(text: str) -> Path:
+    """The type of an option that names a file or a folder; no name is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is needed, got ''")
+    return Path(text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

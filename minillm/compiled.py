@@ -11,15 +11,15 @@ from numba.extending import intrinsic
 __all__ = ["byte_pointer", "compiled", "exp", "integer_pointer", "pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
-_jit = partial(numba.njit, fastmath=_REORDER, error_model="numpy")
 
 
-def compiled(function: Any) -> Any:
+def compiled(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
     """Compiled at the first call, and kept on disk where there is a place to write."""
+    jit = partial(numba.njit, fastmath=fastmath, error_model="numpy")
     try:
-        return _jit(cache=True)(function)
+        return jit(cache=True)(function)
     except RuntimeError:  # no locator available
-        return _jit()(function)
+        return jit()(function)
 
 
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)

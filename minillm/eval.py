@@ -8,6 +8,7 @@ from typing import Any
 
 from minillm.acceptance import acceptance
 from minillm.checkpoint import load
+from minillm.cli import named_path
 from minillm.evaluation import evaluate
 from minillm.heldout import bench_prompts, stories
 from minillm.repetition import repetition
@@ -18,14 +19,16 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a shipped model or a folder")
+    parser.add_argument("model", type=named_path, help="a shipped model or a folder")
     parser.add_argument(
         "--text",
         action="append",
         metavar="FILE",
         help="UTF-8; may be repeated; default: the held-out stories of this package",
     )
-    parser.add_argument("--draft", help="a model to be accepted from, on the bench's prompts")
+    parser.add_argument(
+        "--draft", type=named_path, help="a model to be accepted from, on the bench's prompts"
+    )
     parser.add_argument(
         "--repetition", action="store_true", help="let it write from the bench's prompts as well"
     )

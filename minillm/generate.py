@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from minillm.checkpoint import load, shipped
+from minillm.cli import named_path
 from minillm.config import ModelConfig
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
 from minillm.kv_cache import kv_bytes
@@ -33,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = ", ".join(shipped())
     add = parser.add_argument
     add("prompt", help="the beginning of the text")
-    add("--model", default="stories", help=f"{models} or a Hugging Face folder (stories)")
+    add(
+        "--model",
+        type=named_path,
+        default="stories",
+        help=f"{models} or a Hugging Face folder (stories)",
+    )
     add("--max-new-tokens", type=int, default=200, metavar="N", help="stop after N tokens (200)")
     add("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy (0.7)")
     add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens (all)")

@@ -17,11 +17,14 @@ from minillm.checkpoint import write_whole
 
 __all__ = ["HIDDEN", "hand_out"]
 
-HIDDEN = ".minillm"  # in the learner's folder: hashes of what was handed out, and our kernel
+HIDDEN = ".minillm"  # in the learner's folder: hashes of what was handed out, files for Jupyter
 _KERNELSPEC = {
     "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],  # Jupyter's python
     "display_name": "Python 3 (minillm)",
     "language": "python",
+}
+_SETTINGS = {  # JupyterLab asks about news at its first start, over the lesson
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}
 }
 
 
@@ -32,9 +35,8 @@ def hand_out(originals: Sequence[Path], folder: Path) -> list[str]:
         OSError: the folder cannot be written, or the disk is full.
     """
     hidden = folder / HIDDEN
-    kernel = hidden / "kernels" / "python3"
-    kernel.mkdir(parents=True, exist_ok=True)
-    _write_json(kernel / "kernel.json", _KERNELSPEC)
+    _write_json(hidden / "kernels" / "python3" / "kernel.json", _KERNELSPEC)
+    _write_json(hidden / "labconfig" / "default_setting_overrides.json", _SETTINGS)
     remembered = _read_json(hidden / "handed_out.json")
     handed_out = remembered if isinstance(remembered, dict) else {}
     messages = [_hand_out(original, folder, handed_out) for original in originals]
@@ -97,4 +99,5 @@ def _read_json(path: Path) -> Any:
 
 def _write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))

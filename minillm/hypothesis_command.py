@@ -18,12 +18,12 @@ import copy
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 
 from tqdm import tqdm
 
 from minillm import recorded
+from minillm.cli import named_path
 from minillm.config import read_json
 from minillm.evaluation import evaluate
 from minillm.hypothesis import FORMATS, Point, Rate, Text
@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("texts", nargs="+", metavar="TEXT", help="UTF-8 files, megabytes; as for `minillm train`")
     add("--validation", required=True, metavar="FILE", help="held-out text")
-    add("--runs", type=Path, required=True, help="folder that keeps finished runs, to go on from")
-    add("--out", type=Path, required=True, help="JSON to write")
+    add("--runs", type=named_path, required=True, help="folder of finished runs, to go on from")
+    add("--out", type=named_path, required=True, help="JSON to write")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the runs (0 1 2 3 4)")
 
 

@@ -7,6 +7,8 @@ Dimensions: R rows (tokens), N outputs, K inputs, T new tokens, H query heads, G
 D head dim, C width, F MLP width.
 """
 
+from functools import partial
+
 import numba
 import numpy as np
 
@@ -26,7 +28,7 @@ __all__ = [
 _LARGEST = 127
 
 
-@compiled
+@partial(compiled, fastmath=False)  # another order of the factors would overflow at the edges
 def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> None:
     """Round each row of x to 127 levels on both sides of zero, and note its scale.
 
@@ -42,7 +44,7 @@ def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> 
         numba.carray(integer_pointer(scales), (R,)),
     )
     for r in range(R):
-        largest = np.int32(0x00800000)  # 2^-126, so that nothing is divided by zero
+        largest = np.int32(0x04000000)  # 2^-119: neither its inverse nor its step leaves float32
         for k in range(K):
             largest = max(largest, bits[r, k] & np.int32(0x7FFFFFFF))
         step_bits[r] = largest

@@ -5,12 +5,12 @@ What they say about sizes and bits is read off in `minillm.kbit`.
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from tqdm import tqdm
 
 from minillm import recorded
 from minillm.checkpoint import folder, load
+from minillm.cli import named_path
 from minillm.heldout import stories
 from minillm.kbit import PRECISIONS, KBit, measure
 from minillm.training.text_data import pack
@@ -19,8 +19,10 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped models or folders")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument(
+        "models", type=named_path, nargs="+", metavar="MODEL", help="shipped models or folders"
+    )
+    parser.add_argument("--out", type=named_path, required=True, help="JSON to write")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """`minillm lab`: the lessons in JupyterLab, in a copy that belongs to the learner.
 
-Jupyter runs as `python -m jupyterlab` of this environment, and its kernel `python3` is this
-environment's too, whatever kernels the user or the system has under that name.
+Jupyter runs as `python -P -m jupyterlab` of this environment, and its kernel `python3` is this
+environment's too, whatever kernels the user or the system has under that name. Because of -P,
+modules are not looked for in the current folder: a `random.py` there is the learner's affair.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from minillm.cli import named_path
 from minillm.handout import HIDDEN, hand_out
 
 __all__ = [
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--folder",
-        type=Path,
+        type=named_path,
         default=Path("~/minillm-lessons"),
         metavar="DIR",
         help="where your copy of the lessons is, or will be (~/minillm-lessons)",
@@ -115,6 +117,7 @@ def command(root: Path, lesson: str, options: Sequence[str]) -> list[str]:
     """The command line of JupyterLab; `options` are the user's and overrule ours."""
     return [
         sys.executable,
+        "-P",
         "-m",
         "jupyterlab",
         f"--ServerApp.root_dir={root}",
@@ -126,10 +129,17 @@ def command(root: Path, lesson: str, options: Sequence[str]) -> list[str]:
 
 
 def environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of JupyterLab: any other kernel named `python3` comes after this one's.
+    """The environment of JupyterLab: this one, what `hand_out` hid for Jupyter, and two orders.
 
-    That is the kernel installed here or, where none is, the one that `hand_out` wrote.
+    Any other kernel named `python3` comes after this environment's, which is the one installed here
+    or, where none is, the hidden one. The hidden settings are defaults: what the user sets in
+    JupyterLab overrules them.
     """
-    ours = [str(Path(sys.prefix, "share", "jupyter")), str(folder / HIDDEN)]
-    paths = [*ours, *filter(None, [inherited.get("JUPYTER_PATH")])]
-    return {**inherited, "JUPYTER_PATH": os.pathsep.join(paths)}
+    hidden = str(folder / HIDDEN)
+    data = [str(Path(sys.prefix, "share", "jupyter")), hidden, inherited.get("JUPYTER_PATH")]
+    config = [inherited.get("JUPYTER_CONFIG_PATH"), hidden]
+    return {
+        **inherited,
+        "JUPYTER_PATH": os.pathsep.join(filter(None, data)),
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, config)),
+    }

@@ -29,4 +29,4 @@ def run(arguments: Namespace) -> int:
         FileNotFoundError: there are no lessons.
     """
     paths = [find(name) for name in arguments.lesson] or lessons()
-    return subprocess.call([sys.executable, "-m", "widgets.notebooks", *map(str, paths)])
+    return subprocess.call([sys.executable, "-P", "-m", "widgets.notebooks", *map(str, paths)])

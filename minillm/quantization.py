@@ -177,12 +177,22 @@ def fit_grid(weight: Float[Tensor, "N K"], spec: Spec) -> Grid:
     """The grid that reaches just as far as the largest weight of each group.
 
     Raises:
-        ValueError: a weight that is not finite; a group that does not divide the rows.
+        ValueError: a weight that is not finite, in float32 or once rounded; a group that does not
+            divide the rows.
     """
+    weight = weight.float()
     if not weight.isfinite().all():
         raise ValueError(f"{int((~weight.isfinite()).sum())} weights are NaN or infinite")
     rows, G = spec.scale_shape(*weight.shape)
-    groups = weight.float().reshape(rows, G, -1)
+    groups = weight.reshape(rows, G, -1)
+    grid = _fit(groups, spec)
+    ends = torch.stack((groups.amin(-1), groups.amax(-1)), -1).flatten(1)  # (rows, 2G)
+    if not grid.decode(grid.encode(ends)).isfinite().all():
+        raise ValueError(f"weights from {ends.min():.2g} to {ends.max():.2g} overflow as {spec}")
+    return grid
+
+
+def _fit(groups: Float[Tensor, "rows G n"], spec: Spec) -> Grid:
     if not spec.symmetric:
         return _with_zero_points(groups, spec)
     largest = groups.abs().amax(-1)  # (rows, G)
@@ -201,7 +211,7 @@ def _with_zero_points(groups: Tensor, spec: Spec) -> Grid:
     """Integers from the smallest weight to the largest; zero is always among them."""
     low, high = groups.amin(-1).clamp_max(0), groups.amax(-1).clamp_min(0)
     levels = spec.table.levels
-    steps = _or_one((high - low) / (levels[-1] - levels[0]))
+    steps = _or_one((high / 2 - low / 2) / ((levels[-1] - levels[0]) / 2))  # no sum overflows
     return Grid(spec, steps, zeros=spec.table.encode(levels[0] - low / steps))
 
 

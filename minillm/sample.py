@@ -9,12 +9,12 @@ Source: arXiv 2310.08461 (DistillSpec), section 4, on data from the target.
 import argparse
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from minillm.checkpoint import load, write_whole
+from minillm.cli import named_path
 from minillm.decoding import collect, decode_cached, generators
 from minillm.optimized import optimized
 from minillm.sampling import Sampler
@@ -26,8 +26,8 @@ __all__ = ["add_arguments", "run", "sampled_texts"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", help="a shipped model or a folder")
-    add("--out", type=Path, required=True, help="text file to write")
+    add("model", type=named_path, help="a shipped model or a folder")
+    add("--out", type=named_path, required=True, help="text file to write")
     add("--tokens", type=int, required=True, help="stop after the text that reaches as many")
     add("--temperature", type=float, default=1.0, metavar="T", help="of the draws (1.0)")
     add("--rows", type=int, default=32, help="texts written at a time (32)")

@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minillm.checkpoint import shipped
+from minillm.cli import named_path
 from minillm.evaluation import evaluate
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe
@@ -31,7 +32,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options: those of `Recipe`, and where and how to run."""
-    parser.add_argument("--out", type=_folder, required=True, help="folder of the model")
+    parser.add_argument("--out", type=named_path, required=True, help="folder of the model")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace what the folder holds")
     parser.add_argument("--device", default="cpu", help="default: cpu")
@@ -44,12 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"steps between two (default: {steps})",
         )
     Recipe.add_arguments(parser)
-
-
-def _folder(name: str) -> Path:
-    if not name:
-        raise ValueError("--out needs the name of a folder")
-    return Path(name)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""One thread per worker, no network, and jaxtyping signatures checked at run time."""
+"""One thread per worker, no network, and jaxtyping signatures checked at run time.
+
+Where CI is set, warnings are errors: elsewhere a new version of a dependency may bring some.
+"""
 
 import os
 from collections.abc import Callable
@@ -23,6 +26,11 @@ install_import_hook([f"minillm.{stem}" for stem in checked], "typecheck.typechec
 import oracles  # noqa: E402
 
 import minillm  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI"):
+        config.addinivalue_line("filterwarnings", "error")
 
 
 @pytest.fixture

@@ -566,6 +566,18 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, before: str | Non
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"file": "whole"}
 
 
+def test_of_two_writers_at_once_each_has_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def write(beside: Path) -> None:
+        beside.write_text("first")
+        write_whole(path, lambda other: other.write_text("second"))
+        assert path.read_text() == "second"
+
+    write_whole(path, write)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"file": "first"}
+
+
 def test_saving_leaves_the_model_as_it_was(draft: Transformer, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in draft.state_dict().items()}
     save(tmp_path, draft, minillm.load("stories-draft")[1], torch.float16)

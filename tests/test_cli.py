@@ -1,5 +1,6 @@
 """The command line: what it prints, and one line and exit code 2 for every bad input."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,28 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
         (["generate", "Hi", "--device", "bogus"], "device 'bogus' is not available"),
         (["generate", "Hi", "--dtype", "int8"], "invalid choice: 'int8'"),
         (["models", "stories"], "unrecognized arguments: stories"),
+        (
+            ["generate", "Hi", "--model", ""],
+            "--model: the name of a file or folder is needed, got ''",
+        ),
+        (["eval", ""], "model: the name of a file or folder is needed, got ''"),
+        (
+            ["eval", "stories", "--draft", ""],
+            "--draft: the name of a file or folder is needed, got ''",
+        ),
+        (["sample", "", "--out", "a"], "model: the name of a file or folder is needed, got ''"),
+        (
+            ["sample", "stories", "--out", ""],
+            "--out: the name of a file or folder is needed, got ''",
+        ),
+        (["kbit", "", "--out", "a"], "MODEL: the name of a file or folder is needed, got ''"),
+        (["kbit", "stories", "--out", ""], "--out: the name of a file or folder is needed, got ''"),
+        (["train", "a", "--out", ""], "--out: the name of a file or folder is needed, got ''"),
+        (
+            ["hypothesis", "a", "--runs", ""],
+            "--runs: the name of a file or folder is needed, got ''",
+        ),
+        (["hypothesis", "a", "--out", ""], "--out: the name of a file or folder is needed, got ''"),
         (["bench", "--only", "bogus"], "the known ones are kv_cache/step@500"),
     ],
 )
@@ -158,6 +181,18 @@ def test_a_reader_who_leaves_early_is_no_error():
 
 def test_a_table_needs_no_rows():
     assert table(["a", "bc"], []) == "a  bc"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii", "utf-8"])
+def test_what_stdout_cannot_encode_is_replaced(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("minillm.models.run", lambda arguments: print("\u043a\u043e\u0442 \ud800"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+    assert main(["models"]) == 0
+    shown = written.getvalue().decode(encoding)
+    assert shown.rstrip() == ("кот ?" if encoding == "utf-8" else "??? ?")
 
 
 def test_closed_output_is_no_crash() -> None:

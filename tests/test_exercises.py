@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import functools
 import json
 import math
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from IPython.core.compilerop import CachingCompiler
 from torch import Tensor
 
 from minillm.config import ModelConfig
@@ -65,19 +67,65 @@ def _empty() -> list[Any]:
     def raises(x: int) -> int:
         raise NotImplementedError
 
+    @functools.cache
+    def decorated(
+        x: int,
+    ) -> int: ...  # type: ignore[empty-body]
+
+    async def waits(x: int) -> None:
+        """To be written."""
+        return None
+
+    def one_number(x: int) -> None:
+        42  # noqa: B018
+        return
+
+    def not_yet(x: int) -> Any:
+        return NotImplemented
+
+    def placeholder(x: int) -> Any:
+        result = ...
+        return result
+
     class Part:
         def __init__(self) -> None:
             pass
 
         def append(self) -> None: ...
 
-    return [None, ..., NotImplemented, (1, ...), dots, documented, passes, returns, raises, Part]
+    class Static:
+        @staticmethod
+        def append() -> None: ...
+
+    lambdas = (lambda x: None), lambda x: ...
+    functions = [
+        dots, documented, passes, returns, raises, decorated, waits, one_number, not_yet,
+        placeholder, Part, Static,
+    ]  # fmt: skip
+    return [None, ..., NotImplemented, (1, ...), *lambdas, *functions]
 
 
 @pytest.mark.parametrize("answer", _empty(), ids=lambda part: getattr(part, "__name__", repr(part)))
 def test_nothing_written_yet_is_neutral(answer: Any) -> None:
     verdict = judge("toy.1", answer)
     assert (verdict.grade, verdict.says) == ("open", "not answered yet")
+
+
+def test_nothing_written_in_a_cell_is_neutral() -> None:
+    """A cell is no file: its lines are in `linecache`, under a name of IPython's."""
+    cell = "precision = 3\n\ndef mine(x): ...\n\ndef other(x): return 2 * x\n"
+    written: dict[str, Any] = {}
+    exec(compile(cell, CachingCompiler().cache(cell), "exec"), written)
+    assert judge("toy.1", written["mine"]).grade == "open"
+    assert judge("toy.1", written["other"]).grade == "right"
+
+
+def test_without_its_source_a_function_is_tried() -> None:
+    written: dict[str, Any] = {}
+    exec("def twice(x): return 2 * x\ndef later(x): raise NotImplementedError", written)
+    exec("def nothing(x): ...", written)
+    grades = [judge("toy.1", written[name]).grade for name in ("twice", "later", "nothing")]
+    assert grades == ["right", "open", "wrong"]
 
 
 def test_a_constant_is_an_answer() -> None:

@@ -73,6 +73,14 @@ def test_zeros_and_tiny_rows(layer) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("size", [1e-37, 3.6e-37, 1e-30, 3e36, 1e38])
+def test_rows_at_the_edges_of_float32_keep_their_size(layer, size: float) -> None:
+    kernel = layer(torch.eye(16, dtype=torch.int8), torch.ones(16))
+    rows = torch.full((1, 16), size)
+    torch.testing.assert_close(kernel(rows), rows, rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("k", [1, 8, 15, 16, 20, 24, 33, 40])
 def test_any_number_of_inputs(layer, k) -> None:
     """Torch's weight-only kernel reads sixteen at once, and does not check."""

@@ -2,14 +2,18 @@
 
 import json
 import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyterlab_server.settings_utils import get_settings
 
-from minillm import lab
+from minillm import handout, lab
+from minillm.checkpoint import write_whole
 from minillm.cli import main
 
 
@@ -176,6 +180,32 @@ def test_a_broken_notebook_is_the_learners(mine: bytes, originals: Path, folder:
     assert (folder / "01_decoding.ipynb").read_bytes() == mine
 
 
+@pytest.mark.usefixtures("originals")
+@pytest.mark.parametrize("when", range(5))
+def test_two_first_starts_at_once_leave_every_file_whole(
+    when: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writes = 0
+
+    def write(path: Path, fill: Callable[[Path], object]) -> None:
+        def fill_and_let_another_start(beside: Path) -> None:
+            nonlocal writes
+            fill(beside)
+            writes += 1
+            if writes == when + 1:
+                assert lab.hand_out(lab.lessons(), folder) == []
+
+        write_whole(path, fill_and_let_another_start)
+
+    monkeypatch.setattr(handout, "write_whole", write)
+    assert lab.hand_out(lab.lessons(), folder) == []
+    assert writes > 5
+    assert code(folder / "02_kv_cache.ipynb") == ["import minillm", "print(6 * 7)"]
+    assert lab.hand_out(lab.lessons(), folder) == []  # and both remember what was handed out
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+    assert not list(folder.rglob("*.partial"))
+
+
 # --- the command ---
 
 
@@ -191,6 +221,7 @@ def test_the_first_lesson_is_the_default(originals: Path):
 def test_the_command_line_of_jupyterlab():
     assert lab.command(Path("/home/me/lessons"), "02_kv_cache.ipynb", ["--no-browser"]) == [
         sys.executable,
+        "-P",
         "-m",
         "jupyterlab",
         "--ServerApp.root_dir=/home/me/lessons",
@@ -199,6 +230,43 @@ def test_the_command_line_of_jupyterlab():
         "--LabApp.news_url=None",
         "--no-browser",
     ]
+
+
+def test_jupyterlab_does_not_run_the_learners_modules(tmp_path: Path):
+    for name in ("random", "queue", "email", "types"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('mine, not the library')")
+    line = lab.command(tmp_path, "02_kv_cache.ipynb", [])
+    interpreter = line[: line.index("-m")]
+    subprocess.run([*interpreter, "-c", "import random, queue, email"], cwd=tmp_path, check=True)
+
+
+def test_jupyterlab_does_not_ask_about_news_but_the_users_choice_holds(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = "@jupyterlab/apputils-extension:notification"
+    app = Path(sys.prefix, "share", "jupyter", "lab")
+
+    def news() -> tuple[str, dict[str, str]]:
+        found, _ = get_settings(str(app), str(app / "schemas"), str(tmp_path), name)
+        return found["schema"]["properties"]["fetchNews"]["default"], found["settings"]
+
+    inherited = tmp_path / "inherited"
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(inherited))
+    assert news() == ("none", {})  # ask
+
+    lab.hand_out([], folder)
+    path = lab.environment(folder, os.environ)["JUPYTER_CONFIG_PATH"]
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", path)
+    assert news() == ("false", {})
+    setting = tmp_path / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    setting.parent.mkdir(parents=True)
+    setting.write_text('{"fetchNews": "true"}')
+    assert news() == ("false", {"fetchNews": "true"})
+    (inherited / "labconfig").mkdir(parents=True)
+    override = json.dumps({name: {"fetchNews": "none"}})
+    (inherited / "labconfig" / "default_setting_overrides.json").write_text(override)
+    assert news()[0] == "none"
 
 
 @pytest.mark.usefixtures("originals")
@@ -269,6 +337,7 @@ def test_kernel_python3_is_this_environments_whatever_the_user_has(
     [
         (["bogus"], "no lesson 'bogus': there are 01_decoding, 02_kv_cache"),
         (["--folder"], "expected one argument"),
+        (["--folder", ""], "--folder: the name of a file or folder is needed, got ''"),
         (["--folder", "NOTEBOOKS"], "holds the committed lessons"),
         (["--folder", "FILE/lessons"], "Not a directory"),
     ],

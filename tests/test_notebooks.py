@@ -3,6 +3,7 @@
 import ast
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from nbformat import NotebookNode
 
 from minillm import cli, notebooks_command
 from minillm.lab import lessons
+from widgets.common.memory import peak_megabytes
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
 from widgets.lesson_file import MEASURED, flaws
 from widgets.notebooks import audit, execute, main
@@ -253,7 +255,7 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(notebooks_command.subprocess, "call", lambda line: asked.append(line) or 3)
     assert cli.main(["notebooks", "run", "02"]) == 3
     assert cli.main(["notebooks", "run"]) == 3
-    command = [sys.executable, "-m", "widgets.notebooks"]
+    command = [sys.executable, "-P", "-m", "widgets.notebooks"]
     second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
     assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
     assert cli.main(["notebooks", "run", "77"]) == 2
@@ -366,6 +368,14 @@ def test_the_sign_that_rounding_gave_in_lesson_09_is_refused(tmp_path: Path):
     nbformat.write(notebook, lesson)
     [problem] = elsewhere(lesson, range(1, 9))
     assert "64 tokens do worse than round to nearest: " in problem
+
+
+def test_the_peak_of_memory_is_unknown_on_windows_only(monkeypatch: pytest.MonkeyPatch):
+    if sys.platform != "win32":
+        assert peak_megabytes() > 1
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert math.isnan(peak_megabytes())
 
 
 # Stable numbers

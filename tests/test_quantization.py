@@ -1,5 +1,6 @@
 """Quantization: grids, storage, layers and models; each known defect is noticed."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_zeros_and_constants(spec: Spec) -> None:
         torch.testing.assert_close(back, weight, rtol=1e-6 if spec.table.bits != 4 else 0.1, atol=0)
     mixed = torch.cat((torch.zeros(4, 32), normal(4, 32)), 1)
     assert dequantize(quantize(mixed, spec))[:, :32].abs().max() == 0
+
+
+@each_spec
+@pytest.mark.parametrize("size", [2e38, torch.finfo(torch.float32).max, 1e-36, 1e-44])
+def test_at_the_edges_of_float32_weights_stay_near_or_are_refused(spec: Spec, size: float) -> None:
+    weight = torch.tensor([[-size, size] * 32, [0.0, size] * 32])
+    refused = contextlib.suppress(ValueError) if size > 3e38 else contextlib.nullcontext()
+    with refused:
+        back = dequantize(quantize(weight, spec))
+        assert (back.double() - weight.double()).abs().max() <= max(0.34 * size, 1e-38)
+
+
+def test_a_grid_whose_ends_overflow_is_refused() -> None:
+    weight = torch.tensor([[-3.4e38, 3.4e38]])
+    with pytest.raises(ValueError, match=r"from -3\.4e\+38 to 3\.4e\+38 overflow as int4, per ch"):
+        quantize(weight, Spec("int4", symmetric=False))
+
+
+def test_weights_beyond_float32_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 weights are NaN or infinite"):
+        quantize(torch.tensor([[1e39, 1.0]], dtype=torch.float64), INT8)
 
 
 @each_spec

@@ -1,10 +1,14 @@
 """The layers' arrows, the layout, and what the packages never do; read from the sources."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
@@ -27,15 +31,16 @@ JUPYTER = {
     "nbformat",
     "nbclient",
 }
+POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 WEIGHTS = sorted(path.parent for path in (ROOT / "minillm" / "weights").glob("*/config.json"))
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-def imported(path: Path) -> set[str]:
-    """The full names of all modules that a file imports, wherever in it."""
+def imported(path: Path, walk: Callable[[ast.AST], Iterable[ast.AST]] = ast.walk) -> set[str]:
+    """The full names of all modules that a file imports, wherever in it `walk` comes."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -44,6 +49,14 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
     return names
+
+
+def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from outside_functions(child)
 
 
 def roots(path: Path) -> set[str]:
@@ -149,6 +162,19 @@ def test_a_module_says_what_it_is_and_offers(path: Path) -> None:
 
 
 @each_module
+def test_every_system_can_import_it(path: Path) -> None:
+    assert not imported(path, outside_functions) & POSIX
+
+
+@each_module
+def test_a_child_python_does_not_look_for_modules_in_the_current_folder(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for words in (node.elts for node in ast.walk(tree) if isinstance(node, ast.List)):
+        if words and ast.unparse(words[0]) == "sys.executable":
+            assert ast.unparse(words[1]) == "'-P'"
+
+
+@each_module
 def test_weights_are_never_pickles(path: Path) -> None:
     assert not roots(path) & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     used = {
@@ -185,6 +211,31 @@ def test_nothing_is_fetched_from_a_cdn() -> None:
     for path in shown:
         found = cdn.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path} mentions {found and found[0]}"
+
+
+# These tests
+
+
+@pytest.mark.parametrize(("ci", "errors"), [("true", {"filterwarnings": "error"}), ("", {})])
+def test_a_warning_is_an_error_in_ci_only(
+    ci: str, errors: dict[str, str], pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: dict[str, str] = {}
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    monkeypatch.setenv("CI", ci)
+    conftest.pytest_configure(SimpleNamespace(addinivalue_line=added.__setitem__))
+    assert added == errors
+
+
+def test_warnings_are_treated_as_the_conftest_says() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        try:
+            warnings.warn("of a dependency's next version", FutureWarning, stacklevel=1)
+        except FutureWarning:
+            assert os.environ.get("CI")
+        else:
+            assert len(seen) == 1
+            assert not os.environ.get("CI")
 
 
 # Shipped weights

@@ -53,7 +53,6 @@ BEYOND_LOOPBACK = re.compile(r"^(?:https?|wss?)://(?!(?:127\.0\.0\.1|localhost|\
 SLOW = "[anywidget] Failed to initialize model."
 
 SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
 }
 
@@ -203,7 +202,7 @@ def serve(arguments: list[str], address: str, state: Path) -> Iterator[None]:
     log = state / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-P", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

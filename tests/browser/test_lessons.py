@@ -14,6 +14,7 @@ FIGURE = ".js-plotly-plot"
 def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesson: str):
     lab_page.open(f"{lesson}.ipynb")
     lab_page.run_all()
+    expect(lab_page.page.locator(".Toastify__toast")).to_have_count(0)  # no question covers it
     charts = lab_page.outputs().filter(has=lab_page.page.locator(FIGURE))
     explorer = charts.filter(has=lab_page.page.locator(SLIDER)).first
     slider = explorer.locator(SLIDER).first

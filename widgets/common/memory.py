@@ -1,7 +1,7 @@
 """The most memory that this process has held."""
 
+import math
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -9,7 +9,7 @@ __all__ = ["peak_megabytes"]
 
 
 def peak_megabytes() -> float:
-    """The peak of resident memory, in MB.
+    """The peak of resident memory, in MB; NaN on Windows.
 
     On Linux `getrusage` starts a child at the peak of the process that started it (it is kept
     across fork and exec), so there the kernel's own count of this process's pages is read.
@@ -17,4 +17,8 @@ def peak_megabytes() -> float:
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]
+    if sys.platform == "win32":
+        return math.nan
+    import resource  # Windows has no such module
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS

@@ -143,7 +143,7 @@ def refuse_infinite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer.json.
+    """A tokenizer.json; what it says of truncation and padding is not obeyed: texts stay whole.
 
     Raises:
         FileNotFoundError: there is none.
@@ -152,9 +152,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(f"{path} is not a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _device(device: torch.device | str) -> torch.device:

@@ -28,14 +28,10 @@ def pieces(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[str]:
 def lead_with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer itself, which from now on starts every text with end-of-text, and adds no more.
 
-    Raises:
-        ValueError: it has no such token.
+    Its vocabulary must have that token.
     """
-    token = tokenizer.token_to_id(END_OF_TEXT)
-    if token is None:
-        raise ValueError(f"the tokenizer has no token {END_OF_TEXT}, which starts every text")
     tokenizer.post_processor = processors.TemplateProcessing(
-        f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, token)]
+        f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
     )
     return tokenizer
 

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -462,7 +463,7 @@ def test_distillation_and_reuse_on_the_command_line(text, tmp_path, capsys):
     assert record["recipe"]["validation"] == "stories.txt"
     card = (out / "README.md").read_text()
     assert "Distilled from `teacher`" in card
-    command = re.search("minillm train (.*)", card)[1].split()
+    command = shlex.split(re.search("minillm train (.*)", card)[1])
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     again = vars(parser.parse_args(command))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from minillm.checkpoint_names import fuse, split
 from minillm.config import ModelConfig, read_json
+from minillm.tokens import for_family
 from minillm.transformer import Transformer
 
 __all__ = [
@@ -91,7 +92,8 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
     path.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
     write_whole(path / "config.json", lambda f: f.write_text(json.dumps(config, indent=1) + "\n"))
-    write_whole(path / "tokenizer.json", lambda f: tokenizer.save(str(f)))
+    own = for_family(tokenizer, model.config.model_type)
+    write_whole(path / "tokenizer.json", lambda f: own.save(str(f)))
     tensors = {name: tensor.to("cpu", dtype) for name, tensor in split(model)}
     write_whole(
         path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})

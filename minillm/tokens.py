@@ -9,9 +9,18 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer, processors
 
-__all__ = ["END_OF_TEXT", "TextStream", "encode", "lead_with_end_of_text", "pieces", "same_tokens"]
+__all__ = [
+    "END_OF_TEXT",
+    "TextStream",
+    "encode",
+    "for_family",
+    "lead_with_end_of_text",
+    "pieces",
+    "same_tokens",
+]
 
 END_OF_TEXT = "<|endoftext|>"  # ends a text in training, and starts the next
+_STARTLESS = ("qwen2", "qwen3")  # families that begin no text with end-of-text
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # a token of byte fallback
 
 
@@ -34,6 +43,15 @@ def lead_with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
         f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
     )
     return tokenizer
+
+
+def for_family(tokenizer: Tokenizer, model_type: str) -> Tokenizer:
+    """The tokenizer as a model of this type is saved with: Qwen gets no end-of-text to start."""
+    if model_type not in _STARTLESS or pieces(tokenizer, encode(tokenizer, "")) != [END_OF_TEXT]:
+        return tokenizer
+    bare = Tokenizer.from_str(tokenizer.to_str())
+    bare.post_processor = None
+    return bare
 
 
 def same_tokens(one: Tokenizer, other: Tokenizer) -> bool:

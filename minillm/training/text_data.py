@@ -3,8 +3,8 @@
 Texts stand behind one another in a file, separated by <|endoftext|>, wherever that stands; a file
 without separators is one text. Each becomes its tokens, led by end-of-text, and all of them
 together are one ring of tokens. A pass over the ring cuts it into rows of T tokens, at other places
-in every pass, and takes the rows in random order. Which rows a step sees follows from the seed and the
-number of the step alone, so an interrupted run needs to remember nothing but that number.
+in every pass, and takes the rows in random order. Which rows a step sees follows from the seed and
+the number of the step alone, so an interrupted run needs to remember nothing but that number.
 
 Dimensions: B rows of a batch, T tokens of a row, N tokens of all texts.
 """

@@ -76,12 +76,15 @@ def _check(prompt: str, seed: int) -> None:
 
 def _ends(path: Path, tokenizer: Tokenizer) -> list[int]:
     """The tokens that end a text: those that the folder names, or end-of-text, or none."""
-    files = [path / name for name in ("generation_config.json", "config.json")]
-    named = [read_json(file).get("eos_token_id") for file in files if file.is_file()]
-    for ends in (*named, tokenizer.token_to_id(END_OF_TEXT)):
-        if ends is not None:
-            return ends if isinstance(ends, list) else [ends]
-    return []
+    for file in (path / "generation_config.json", path / "config.json"):
+        named = read_json(file).get("eos_token_id") if file.is_file() else None
+        if named is not None:
+            ends = named if isinstance(named, list) else [named]
+            if not all(isinstance(end, int) for end in ends):
+                raise ValueError(f"{file}: eos_token_id must be whole numbers, got {named!r}")
+            return ends
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    return [] if end is None else [end]
 
 
 def _stream(

@@ -1,5 +1,6 @@
 """Text to tokens and back: a start is added once, a stream shows what decode shows."""
 
+import json
 import random
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from oracles import tiny
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
 import minillm
+import minillm.cli
+from minillm import Sampler
 from minillm.checkpoint import save
 from minillm.tokens import END_OF_TEXT, TextStream, encode, lead_with_end_of_text, same_tokens
 from minillm.training.text_data import pack, read_tokenizer
@@ -132,3 +135,65 @@ def test_text_is_shown_as_soon_as_it_is_certain(
     euro, y, end = [3 + byte for byte in "€".encode()], byte_fallback.token_to_id("y"), 2
     assert parts(byte_fallback, [y, *euro, end, y]) == ["y", "", "", "", "", "€y", ""]
     assert parts(byte_fallback, [y, *euro, 258, y]) == ["y", "", "", "", "", "\ufffd" * 4 + "y", ""]
+
+
+def test_generate_prints_what_decode_shows(
+    stories: Tokenizer,
+    byte_fallback: Tokenizer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Up to half a character at the very end."""
+    cut = 0
+    for name, tokenizer in {"level": stories, "fallback": byte_fallback}.items():
+        model = tiny(minillm, vocab_size=tokenizer.get_vocab_size(), dtype=torch.float32)
+        save(tmp_path / name, model, tokenizer, torch.float32)
+        options = ["a cat", "--model", str(tmp_path / name), "--temperature", "1.5"]
+        for seed in range(8):
+            more = ["--max-new-tokens", "12", "--seed", str(seed)]
+            assert minillm.cli.main(["generate", *options, *more]) == 0
+            steps = minillm.decode_cached(
+                model,
+                [encode(tokenizer, "a cat")],
+                max_new_tokens=12,
+                sampler=Sampler(1.5),
+                generators=minillm.generators(seed, 1),
+                stop=[0] if tokenizer is stories else [],
+            )
+            text = tokenizer.decode(encode(tokenizer, "a cat") + minillm.collect(steps)[0])
+            assert capsys.readouterr().out == text + "\n"
+            cut += text.endswith("\ufffd")
+    assert cut
+
+
+@pytest.mark.parametrize(
+    ("file", "ends"),
+    [("config.json", 7), ("config.json", [9, 7]), ("generation_config.json", [7]), (None, None)],
+)
+def test_generate_stops_where_the_folder_says(
+    file: str | None,
+    ends: object,
+    stories: Tokenizer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
+    model.head.weight[:] = 0  # tied: every logit is 0, greedy takes token 0
+    save(tmp_path, model, stories, torch.float32)
+    if file:
+        path = tmp_path / file
+        fields = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(fields | {"eos_token_id": ends}))
+    options = ["--model", str(tmp_path), "--temperature", "0", "--max-new-tokens", "5"]
+    assert minillm.cli.main(["generate", "Once", *options]) == 0
+    written = 0 if file is None else 4  # behind the first token
+    assert f"decode {written} tokens" in capsys.readouterr().err
+
+
+def test_a_bad_end_is_one_line(
+    stories: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, tiny(minillm, vocab_size=2048), stories, torch.float32)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
+    assert minillm.cli.main(["generate", "Once", "--model", str(tmp_path)]) == 2
+    assert "whole numbers" in capsys.readouterr().err

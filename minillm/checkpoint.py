@@ -88,7 +88,11 @@ def load(
 
 
 def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtype) -> None:
-    """Write a folder that `load` and transformers read; each file appears whole or not at all."""
+    """Write a folder that `load` and transformers read; each file appears whole or not at all.
+
+    Qwen begins no text with end-of-text: a tokenizer that does is written without
+    (`minillm.tokens.for_family`).
+    """
     path.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
     write_whole(path / "config.json", lambda f: f.write_text(json.dumps(config, indent=1) + "\n"))

@@ -243,6 +243,13 @@ def test_a_text_in_another_encoding_is_refused(tmp_path, encoding):
         read_texts([path])
 
 
+def test_a_teacher_with_tokens_beyond_its_embedding_is_refused(tokenizer, tokens, tmp_path):
+    teacher = new_model(TINY.model_config(299), 0.02, 1)
+    checkpoint.save(tmp_path, teacher, tokenizer, torch.float32)
+    with pytest.raises(ValueError, match="has tokens beyond its embedding"):
+        new_trainer(replace(TINY, teacher=str(tmp_path)), tokens, tokenizer, "cpu")
+
+
 def test_a_word_is_cut_where_learning_it_takes_too_long():
     texts = ["x" * 1000 + "y"] * 2
     learnt = train_tokenizer(texts, 257 + 14).get_vocab()

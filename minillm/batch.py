@@ -58,9 +58,15 @@ class Batch:
         vocabulary, context = config.vocab_size, config.max_position_embeddings
         try:
             self.texts = [[index(token) for token in prompt] for prompt in prompts]
-            max_new_tokens = index(max_new_tokens)
+            max_new_tokens, self._stop = index(max_new_tokens), frozenset(map(index, stop))
+            generators = list(generators)
         except TypeError as error:
-            raise ValueError(f"tokens and max_new_tokens must be whole numbers: {error}") from error
+            raise ValueError(
+                "prompts, stop and generators must be collections, tokens and max_new_tokens "
+                f"whole numbers: {error}"
+            ) from error
+        if not isinstance(sampler, Sampler):
+            raise ValueError(f"sampler must be a Sampler, got {sampler!r}")
         if not self.texts:
             raise ValueError("prompts must hold at least one prompt")
         for prompt in self.texts:
@@ -77,10 +83,10 @@ class Batch:
         if sampler.temperature > 0 and len(generators) != len(self.texts):
             raise ValueError(f"{len(self.texts)} rows need a generator each, got {len(generators)}")
         if not all(isinstance(generator, torch.Generator) for generator in generators):
-            raise ValueError(f"generators must be torch.Generators, got {list(generators)}")
+            raise ValueError(f"generators must be torch.Generators, got {generators}")
         self.limits = [min(len(text) + max_new_tokens, context) for text in self.texts]
         self.ended = [False] * len(self.texts)
-        self._device, self._sampler, self._stop = device, sampler, frozenset(map(int, stop))
+        self._device, self._sampler = device, sampler
         self._generators = generators
         self._picked = torch.zeros(len(self.texts), dtype=torch.int64, device=device)
         self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from minillm.checkpoint_names import fuse, split
 from minillm.checkpoint_tensors import FLOATS, read_tensors, refuse_infinite
 from minillm.config import ModelConfig
+from minillm.tokens import for_family
 from minillm.transformer import Transformer
 
 __all__ = [
@@ -88,11 +89,16 @@ def load(
 
 
 def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtype) -> None:
-    """Write a folder that `load` and transformers read; each file appears whole or not at all."""
+    """Write a folder that `load` and transformers read; each file appears whole or not at all.
+
+    Qwen begins no text with end-of-text: a tokenizer that does is written without
+    (`minillm.tokens.for_family`).
+    """
     path.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
     write_whole(path / "config.json", lambda f: f.write_text(json.dumps(config, indent=1) + "\n"))
-    write_whole(path / "tokenizer.json", lambda f: tokenizer.save(str(f)))
+    own = for_family(tokenizer, model.config.model_type)
+    write_whole(path / "tokenizer.json", lambda f: own.save(str(f)))
     tensors = {name: tensor.to("cpu", dtype) for name, tensor in split(model)}
     write_whole(
         path / "model.safetensors", lambda f: save_file(tensors, f, metadata={"format": "pt"})
@@ -116,7 +122,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer.json.
+    """A tokenizer.json; what it says of truncation and padding is not obeyed: texts stay whole.
 
     Raises:
         FileNotFoundError: there is none.
@@ -125,9 +131,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(f"{path} is not a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _device(device: torch.device | str) -> torch.device:

@@ -99,7 +99,8 @@ def decode_recomputed(
 
     Raises:
         ValueError: an empty prompt, one that fills the context, a token outside the vocabulary,
-            max_new_tokens below 1, or not one generator per row; at the call, not later.
+            max_new_tokens below 1, not one generator per row, or an argument of a wrong type; at
+            the call, not later.
     """
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     return _recompute(model, batch)

@@ -151,9 +151,10 @@ class _ModelDrafting:
 
 def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """The rows whose logits are numbers; the others guess no further."""
-    if math.isfinite(logits.sum(dtype=torch.float64).item()):
+    best = logits.amax(-1)  # a logit of -inf is a ban
+    if math.isfinite(best.sum(dtype=torch.float64).item()):
         return rows, logits
-    finite = logits.isfinite().all(-1)
+    finite = best.isfinite()
     warn_not_finite()
     return [b for b, good in zip(rows, finite.tolist(), strict=True) if good], logits[finite]
 

@@ -12,7 +12,7 @@ from minillm.cli import named_path
 from minillm.evaluation import evaluate
 from minillm.heldout import bench_prompts, stories
 from minillm.repetition import repetition
-from minillm.tokens import encode
+from minillm.tokens import encode, same_tokens
 from minillm.training.text_data import pack, read_texts
 
 __all__ = ["add_arguments", "run"]
@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: a missing model or text.
-        ValueError: a text that is not UTF-8; a draft with other tokens.
+        ValueError: a text that is not UTF-8, or has tokens beyond the model's embedding; a draft
+            with other tokens.
     """
     model, tokenizer = load(arguments.model)
     texts = read_texts(arguments.text) if arguments.text else stories()
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         }
     if arguments.draft:
         draft, its_tokenizer = load(arguments.draft)
-        if its_tokenizer.get_vocab() != tokenizer.get_vocab():
+        if not same_tokens(its_tokenizer, tokenizer):
             raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
         figures["acceptance"] = asdict(acceptance(model, draft, prompts))
     print(json.dumps(figures, indent=1) if arguments.json else _report(arguments, figures))

@@ -46,12 +46,15 @@ def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> E
     """Predict each token from those before it in its row; rows are as long as the context.
 
     Raises:
-        ValueError: fewer than two tokens.
+        ValueError: fewer than two tokens, or one outside the vocabulary.
     """
     context = model.config.max_position_embeddings
     count = len(tokens) - 1
     if count < 1:
         raise ValueError(f"a text to evaluate on needs at least two tokens, got {len(tokens)}")
+    largest, vocabulary = int(tokens.max()), model.config.vocab_size
+    if not 0 <= int(tokens.min()) <= largest < vocabulary:
+        raise ValueError(f"tokens must be from 0 to {vocabulary - 1}, got {largest}")
     whole = count // context * context  # the rest is one shorter row
     read = [*_rows(tokens[:whole], context, batch), tokens[None, whole:count]]
     follow = [*_rows(tokens[1 : whole + 1], context, batch), tokens[None, whole + 1 :]]

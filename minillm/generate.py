@@ -7,18 +7,18 @@ stderr. The same command gives the same text; another `--seed` gives another.
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
-from minillm.checkpoint import load, shipped
+from minillm.checkpoint import folder, load, shipped
 from minillm.cli import named_path
-from minillm.config import ModelConfig
+from minillm.config import ModelConfig, read_json
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
 from minillm.kv_cache import kv_bytes
 from minillm.sampling import Sampler
-from minillm.tokens import END_OF_TEXT, encode
+from minillm.tokens import END_OF_TEXT, TextStream, encode
 
 __all__ = ["add_arguments", "run"]
 
@@ -57,14 +57,13 @@ def run(arguments: argparse.Namespace) -> None:
     model, tokenizer = load(arguments.model, arguments.device, dtype)
     prompt = encode(tokenizer, arguments.prompt)
     decode = decode_recomputed if arguments.no_cache else decode_cached
-    end = tokenizer.token_to_id(END_OF_TEXT)
     steps = decode(
         model,
         [prompt],
         max_new_tokens=arguments.max_new_tokens,
         sampler=sampler,
         generators=generators(arguments.seed, 1),
-        stop=() if end is None else (end,),
+        stop=_ends(folder(arguments.model), tokenizer),
     )
     report = _stream(steps, prompt, tokenizer, model.config, dtype)
     print(report, file=sys.stderr)
@@ -81,6 +80,19 @@ def _check(prompt: str, seed: int) -> None:
         raise ValueError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
 
 
+def _ends(path: Path, tokenizer: Tokenizer) -> list[int]:
+    """The tokens that end a text: those that the folder names, or end-of-text, or none."""
+    for file in (path / "generation_config.json", path / "config.json"):
+        named = read_json(file).get("eos_token_id") if file.is_file() else None
+        if named is not None:
+            ends = named if isinstance(named, list) else [named]
+            if not all(isinstance(end, int) for end in ends):
+                raise ValueError(f"{file}: eos_token_id must be whole numbers, got {named!r}")
+            return ends
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    return [] if end is None else [end]
+
+
 def _stream(
     steps: Iterator[Step],
     prompt: list[int],
@@ -89,11 +101,10 @@ def _stream(
     dtype: torch.dtype,
 ) -> str:
     """Print the prompt, then each token as it comes; returns the report."""
-    text = DecodeStream(skip_special_tokens=True)  # holds back half a character
+    text = TextStream(tokenizer)
 
     def show(tokens: list[int]) -> None:
-        shown = [text.step(tokenizer, token) for token in tokens]
-        print("".join(piece or "" for piece in shown), end="", flush=True)
+        print("".join(map(text.push, tokens)), end="", flush=True)
 
     show(prompt)
     seconds: list[float] = []
@@ -103,7 +114,7 @@ def _stream(
         seconds.append(step.seconds)
         tokens += len(step.rows[0].tokens) if len(seconds) > 1 else 0
         cached = step.cached[0]
-    print(flush=True)
+    print(text.end(), flush=True)
     decode = f"{tokens / sum(seconds[1:]):.0f} tokens/s" if tokens else "no token"
     return (
         f"prefill {len(prompt)} tokens: {len(prompt) / seconds[0]:.0f} tokens/s; "

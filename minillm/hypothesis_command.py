@@ -15,6 +15,7 @@ in `minillm.hypothesis`.
 
 import argparse
 import copy
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import product
@@ -91,11 +92,9 @@ def run(arguments: argparse.Namespace) -> None:
         if not same or len(found) != 2 * len(_PARTS) or record | {"points": found} != done:
             raise ValueError(f"{kept} is of another experiment: choose another folder for --runs")
         points += found
-    names = " ".join(text["name"] for text in record["texts"])
-    command = (
-        f"minillm hypothesis {names} --validation {record['recipe']['validation']} --runs runs "
-        f"--out {arguments.out.name} --seeds {' '.join(map(str, seeds))}"
-    )
+    names, held_out = record["recipe"]["texts"], record["recipe"]["validation"]
+    options = ["--validation", held_out, "--runs", "runs", "--out", arguments.out.name, "--seeds"]
+    command = shlex.join(["minillm", "hypothesis", *names, *options, *map(str, seeds)])
     recorded.write(arguments.out, {"command": command} | record | {"points": points})
     print(f"{arguments.out}: {len(points)} points of {len(seeds)} seeds")
 

@@ -4,15 +4,17 @@ What they say about sizes and bits is read off in `minillm.kbit`.
 """
 
 import argparse
+import shlex
 from dataclasses import asdict
 
 from tqdm import tqdm
 
 from minillm import recorded
-from minillm.checkpoint import folder, load
+from minillm.checkpoint import folder, load, read_tokenizer
 from minillm.cli import named_path
 from minillm.heldout import stories
 from minillm.kbit import PRECISIONS, KBit, measure
+from minillm.tokens import same_tokens
 from minillm.training.text_data import pack
 
 __all__ = ["add_arguments", "run"]
@@ -30,12 +32,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: a missing model, or no folder for the file.
-        ValueError: the file is there; two models of one name.
+        ValueError: the file is there; two models of one name, or of different tokens.
     """
     recorded.refuse_loss(arguments.out)
+    tokenizers = [read_tokenizer(folder(place) / "tokenizer.json") for place in arguments.models]
     points, names = list[KBit](), [folder(name).name for name in arguments.models]
     if len(set(names)) < len(names):
         raise ValueError(f"two models of one name cannot be told apart: {', '.join(names)}")
+    if not all(same_tokens(tokenizers[0], other) for other in tokenizers):
+        raise ValueError("losses a token do not compare: the models have different tokens")
     total = 2 * len(PRECISIONS) * len(names)
     with tqdm(total=total, unit="point", disable=None) as bar:
         for name, place in zip(names, arguments.models, strict=True):
@@ -44,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
                 points.append(point)
                 bar.update()
     record = {
-        "command": f"minillm kbit {' '.join(names)} --out {arguments.out.name}",
+        "command": shlex.join(["minillm", "kbit", *names, "--out", arguments.out.name]),
         "format": "integers per channel, with scales in float32 and zero points",
         "text": "held-out stories of this package",
         "versions": recorded.versions(),

@@ -12,12 +12,15 @@ Hugging Face transformers.
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 __all__ = ["GREEDY", "Sampler", "pick"]
+
+_ALMOST = 1 - 1e-6  # probabilities made from float32 logits are exact to a millionth
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Sampler:
 
     Args:
         temperature: divides the logits; 0 is greedy.
-        top_k: keep the k most probable tokens only; None keeps all.
-        top_p: keep the fewest tokens whose probabilities reach top_p together.
+        top_k: keep the k most probable tokens only, of equal ones the first; None keeps all.
+        top_p: keep the fewest tokens whose probabilities reach top_p together, but for rounding.
 
     Raises:
-        ValueError: a negative temperature, top_k below 1, top_p outside (0, 1].
+        ValueError: a negative temperature, top_k below 1, top_p outside (0, 1], or no number.
     """
 
     temperature: float = 1.0
@@ -38,34 +41,35 @@ class Sampler:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 or above, got {self.temperature}")
+        if not (isinstance(self.temperature, Real) and 0 <= self.temperature < float("inf")):
+            raise ValueError(f"temperature must be 0 or above, got {self.temperature!r}")
+        if self.top_k is not None and not isinstance(self.top_k, Integral):
+            raise ValueError(f"top_k must be a whole number or None, got {self.top_k!r}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if not (isinstance(self.top_p, Real) and 0 < self.top_p <= 1):
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
 
     def probabilities(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-        """The distribution that tokens are drawn from, in float64.
+        """The distribution that tokens are drawn from, in float64; a logit of -inf bans its token.
 
         Raises:
-            ValueError: a logit is NaN or infinite.
+            ValueError: a logit is NaN or infinity, or all of a row are -inf.
         """
-        _require_finite(logits)
+        _require_law(logits)
         if self.temperature == 0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
                 -1, logits.argmax(-1, keepdim=True), 1.0
             )
-        logits = logits.double()
-        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # no overflow
+        scaled = logits.double()
+        scaled = (scaled - scaled.amax(-1, keepdim=True)) / self.temperature  # no overflow
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            kept = logits.topk(self.top_k, dim=-1)
-            logits = torch.full_like(logits, float("-inf")).scatter_(-1, kept.indices, kept.values)
-        p = logits.softmax(-1)
+            scaled = scaled.where(_in_topk(logits, self.top_k), float("-inf"))
+        p = scaled.softmax(-1)
         if self.top_p < 1:
             p, order = p.sort(dim=-1, descending=True, stable=True)
             before = p.cumsum(-1) - p  # what the more probable tokens hold
-            p = p.where(before < self.top_p, 0.0)
+            p = p.where(before < self.top_p * _ALMOST, 0.0)
             p = torch.zeros_like(p).scatter_(-1, order, p / p.sum(-1, keepdim=True))
         return p
 
@@ -73,11 +77,11 @@ class Sampler:
         """The token that u picks from `probabilities`; a greedy choice needs neither.
 
         Raises:
-            ValueError: a logit is NaN or infinite.
+            ValueError: as `probabilities`.
         """
         if self.temperature > 0:
             return pick(self.probabilities(logits), u)
-        _require_finite(logits)
+        _require_law(logits)
         return logits.argmax(-1)
 
     def draw(
@@ -86,7 +90,7 @@ class Sampler:
         """`probabilities`, and the token that u picks from them.
 
         Raises:
-            ValueError: a logit is NaN or infinite.
+            ValueError: as `probabilities`.
         """
         p = self.probabilities(logits)
         return p, pick(p, u) if self.temperature > 0 else logits.argmax(-1)
@@ -108,6 +112,14 @@ def pick(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     return (cumulative <= threshold.unsqueeze(-1)).sum(-1)
 
 
-def _require_finite(logits: Tensor) -> None:
-    if not math.isfinite(logits.sum(dtype=torch.float64).item()):  # two calls less than isfinite
-        raise ValueError("logits must be finite")
+def _in_topk(logits: Float[Tensor, "*B V"], k: int) -> Bool[Tensor, "*B V"]:
+    """Which are the k largest of each row; of equal ones the first, as greedy takes them."""
+    least = logits.topk(k, dim=-1).values[..., -1:]
+    above, equal = logits > least, logits == least
+    return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
+
+
+def _require_law(logits: Tensor) -> None:
+    """See that each row has a largest logit: NaN, infinity and rows of -inf alone have none."""
+    if not math.isfinite(logits.amax(-1).sum(dtype=torch.float64).item()):
+        raise ValueError("logits must be finite, or -inf for some tokens of a row")

@@ -2,7 +2,7 @@
 
 The folder `--out` holds one checkpoint while training runs and the finished model afterwards.
 Ctrl-C (or SIGTERM) stops after the step at hand with a checkpoint; `--resume` goes on from it and
-ends where an uninterrupted run ends.
+ends where an uninterrupted run ends. Files may have moved since: what they hold decides.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from minillm.training.state import read_state, restore, write_state
 from minillm.training.trainer import Trainer, new_trainer
 
 __all__ = ["add_arguments", "run"]
+
+_PLACES = ("texts", "validation", "tokenizer", "teacher")  # of files, which may move
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +63,19 @@ def run(arguments: argparse.Namespace) -> None:
     given = _given(arguments)
     tensors, state = read_state(checkpoint) if arguments.resume else ({}, {})
     recipe = _same_recipe(state["recipe"], given) if arguments.resume else Recipe(**given)
-    data = TrainingData.read(recipe, state.get("tokenizer"))
-    trainer = new_trainer(recipe, data.tokens, data.tokenizer, arguments.device)
-    notes = {"tokenizer": data.tokenizer.to_str(), "fingerprint": data.fingerprint}
+    try:
+        data = TrainingData.read(recipe, None if "tokenizer" in given else state.get("tokenizer"))
+        trainer = new_trainer(recipe, data.tokens, data.tokenizer, arguments.device)
+    except FileNotFoundError as error:
+        hint = "; if it was moved, name it where it lies now" if arguments.resume else ""
+        raise FileNotFoundError(f"{error}{hint}") from error
+    fingerprints = data.fingerprints(trainer.teacher)
+    notes = {"tokenizer": data.tokenizer.to_str(), "fingerprints": fingerprints}
     if arguments.resume:
-        if state["fingerprint"] != data.fingerprint:
-            raise ValueError(f"the training text is not the one that {checkpoint} began with")
+        begun = state.get("fingerprints", {})
+        other = [name for name, mark in fingerprints.items() if begun.get(name) != mark]
+        if other:
+            raise ValueError(f"the {other[0]} is not the one that {checkpoint} began with")
         restore(trainer, tensors, state)
         print(f"resumed at step {trainer.step}")
     out.mkdir(parents=True, exist_ok=True)
@@ -158,15 +167,16 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         given["texts"] = tuple(map(os.path.abspath, given["texts"]))
     elif not arguments.resume:
         raise ValueError("name at least one text file to train on")
-    for name in ("validation", "tokenizer", "teacher"):
+    for name in _PLACES[1:]:
         if name in given and (name == "validation" or given[name] not in shipped()):
             given[name] = os.path.abspath(given[name])
     return given
 
 
 def _same_recipe(recorded: dict[str, Any], given: dict[str, Any]) -> Recipe:
-    """The checkpoint's recipe; options given again must be the same."""
-    recipe = Recipe(**recorded | {"texts": tuple(recorded["texts"])})
+    """The checkpoint's recipe, with files where they lie now; other options must be the same."""
+    places = {name: value for name, value in given.items() if name in _PLACES}
+    recipe = Recipe(**recorded | {"texts": tuple(recorded["texts"])} | places)
     for name, value in given.items():
         if getattr(recipe, name) != value:
             raise ValueError(

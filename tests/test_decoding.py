@@ -333,11 +333,15 @@ plain = collect(decode_cached(model, [[0, 300]], max_new_tokens=9))
 stop = torch.tensor(plain[0][3:4])
 found = collect(decode_cached(model, torch.tensor([[0, 300]]), max_new_tokens=9, stop=stop))
 assert found[0] == plain[0][: plain[0].index(int(stop)) + 1]
-for wrong in ([[7.0]], [["a"]], [[None]], [7]):
+for wrong in (
+    *({"prompts": prompts} for prompts in ([[7.0]], [["a"]], [[None]], [7], None)),
+    *({"stop": stop} for stop in (None, 7, [7.5], ["7"], "7")),
+    {"max_new_tokens": 1.5}, {"max_new_tokens": None}, {"generators": None}, {"sampler": None},
+):
     try:
-        decode_cached(model, wrong, max_new_tokens=1)
+        decode_cached(model, **{"prompts": [[1]], "max_new_tokens": 1, **wrong})
     except ValueError as error:
-        assert "whole numbers" in str(error)
+        assert "whole numbers" in str(error) or "must be a Sampler" in str(error)
     else:
         raise AssertionError(wrong)
 """

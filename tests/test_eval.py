@@ -70,6 +70,32 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     assert "below 90 % in" in report
 
 
+def test_a_tokenizer_without_end_of_text_gets_its_figures(tmp_path, capsys) -> None:
+    tokenizer = minillm.load("stories-draft")[1]
+    tokenizer.post_processor = None
+    text = tokenizer.to_str().replace("<|endoftext|>", "</s>")
+    bare = type(tokenizer).from_str(text)
+    model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
+    minillm.checkpoint.save(tmp_path / "model", model, bare, torch.float32)
+    (tmp_path / "text.txt").write_text("Once upon a time")
+    options = ["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt"), "--json"]
+    assert main(options) == 0
+    rows = torch.tensor([bare.encode("Once upon a time").ids])
+    log_p = model(rows[:, :-1]).log_softmax(-1).gather(-1, rows[:, 1:, None])
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(-log_p.mean().item())
+
+
+def test_tokens_beyond_the_embedding_are_one_line(tmp_path, capsys) -> None:
+    model, tokenizer = tiny(minillm, vocab_size=2048), minillm.load("stories-draft")[1]
+    tokenizer.add_special_tokens(["<extra>"])
+    minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
+    (tmp_path / "text.txt").write_text("Once <extra> upon a time")
+    assert main(["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]) == 2
+    assert capsys.readouterr().err == (
+        "minillm eval: error: tokens must be from 0 to 2047, got 2048\n"
+    )
+
+
 def test_repetition_is_counted_on_what_the_model_writes() -> None:
     model = tiny(minillm)
     found = repetition(model, PROMPTS, 1.0, max_new_tokens=12, seed=5)

@@ -194,6 +194,17 @@ def test_two_ways_to_count_are_not_mixed() -> None:
         loss_at(kbit.read(), 4, 8e6)
 
 
+def test_models_of_other_tokens_do_not_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, tokenizer = minillm.load("stories-xs")
+    renamed = type(tokenizer).from_str(tokenizer.to_str().replace("<|endoftext|>", "</s>"))
+    minillm.checkpoint.save(tmp_path / "other", model, renamed, torch.float16)
+    models = ["stories-xs", str(tmp_path / "other")]
+    assert main(["kbit", *models, "--out", str(tmp_path / "k.json")]) == 2
+    assert "the models have different tokens" in capsys.readouterr().err
+
+
 def test_models_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kbit", "stories-xs", "stories-xs", "--out", str(tmp_path / "k.json")]) == 2
     assert "cannot be told apart" in capsys.readouterr().err

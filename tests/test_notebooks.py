@@ -288,7 +288,8 @@ def test_what_rounding_or_a_clock_decides_is_refused_and_nothing_else(tmp_path: 
         "for run in range(4):\n    start = time.perf_counter()\n"
         "    sum(range(10**5))\n    seconds.append(time.perf_counter() - start)",
         "print('as long as it takes:', max(seconds) < 20 * min(seconds))",
-        "from ipywidgets import HTML\nHTML('busy' if max(seconds) > 20 * min(seconds) else 'quiet')",
+        "from ipywidgets import HTML\n"
+        "HTML('busy' if max(seconds) > 20 * min(seconds) else 'quiet')",
         "import time; start = time.perf_counter()\nsum(range(10**6))\n"
         "assert time.perf_counter() - start < 1, 'cut short'",
     )

@@ -1,6 +1,8 @@
 """Sampling: the distribution is that of transformers, the pick the exact inverse CDF."""
 
 import math
+import subprocess
+import sys
 
 import oracles
 import pytest
@@ -53,6 +55,44 @@ def test_filters_by_hand() -> None:
 def test_top_k_keeps_k_of_equal_logits(k: int) -> None:
     p = Sampler(top_k=k).probabilities(torch.zeros(4))
     assert sorted(p.tolist(), reverse=True) == pytest.approx([1 / k] * k + [0] * (4 - k))
+
+
+def test_of_equal_logits_the_first_are_kept() -> None:
+    tied = torch.tensor([[1.0, 3.0, 2.0, 3.0, 2.0, 2.0], [0.0] * 6])
+    kept = [Sampler(top_k=k).probabilities(tied) > 0 for k in (1, 3, 4)]
+    assert [mask.nonzero()[:, 1].tolist() for mask in kept] == [
+        [1, 0],
+        [1, 2, 3, 0, 1, 2],
+        [1, 2, 3, 4, 0, 1, 2, 3],
+    ]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1.0, 1e308])
+def test_top_k_of_1_is_greedy(temperature: float) -> None:
+    logits = torch.cat((torch.zeros(2, 30), logits_of(3, 9, 30) * 1e-9, logits_of(4, 9, 30) // 1))
+    p = Sampler(temperature, top_k=1).probabilities(logits)
+    assert torch.equal(p, GREEDY.probabilities(logits))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("p", "top_p", "kept"),
+    [
+        ([0.5, 0.3, 0.1, 0.1], 0.8, 2),
+        ([1 / 7] * 7, 5 / 7, 5),
+        ([0.1] * 10, 0.8, 8),
+        ([0.1] * 10, 0.3, 3),
+        ([0.5, 0.3, 0.1, 0.1], 0.8001, 3),
+        ([0.5, 0.3, 0.1, 0.1], 0.7999, 2),
+    ],
+)
+def test_top_p_is_reached_by_an_exact_sum(
+    p: list[float], top_p: float, kept: int, dtype: torch.dtype
+) -> None:
+    logits = torch.tensor(p, dtype=dtype).log()
+    assert (Sampler(1.0, None, top_p).probabilities(logits) > 0).tolist() == [
+        i < kept for i in range(len(p))
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -114,10 +154,46 @@ def test_sampler_refuses(arguments: dict[str, float], named: str) -> None:
         Sampler(**arguments)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+UNTYPED = """
+from minillm import Sampler
+for name in ("temperature", "top_k", "top_p"):
+    for wrong in ("1", [1], 1 + 0j, *([2.5] if name == "top_k" else [None])):
+        try:
+            Sampler(**{name: wrong})
+        except ValueError as error:
+            assert f"{name} must be" in str(error)
+        else:
+            raise AssertionError((name, wrong))
+"""
+
+
+def test_what_is_no_number_is_refused() -> None:
+    """In a process of its own: here the annotations are checked before the library can."""
+    done = subprocess.run([sys.executable, "-c", UNTYPED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_k=1)], ids=str)
 def test_logits_that_are_not_finite_are_refused(sampler: Sampler, bad: float) -> None:
     logits = logits_of(0, 2, 7)
     logits[1, 3] = bad
     with pytest.raises(ValueError, match="logits must be finite"):
         sampler.probabilities(logits)
+    with pytest.raises(ValueError, match="logits must be finite"):
+        sampler.choose(logits, torch.zeros(2))
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(0.5, 6, 0.9)], ids=str)
+def test_minus_infinity_bans_a_token(sampler: Sampler) -> None:
+    logits = logits_of(0, 2, 7)
+    logits[1, logits[1].argmax()] = -math.inf
+    allowed = logits[1].isfinite()
+    p = sampler.probabilities(logits)
+    assert oracles.close(p[1, allowed], sampler.probabilities(logits[1, allowed]))
+    assert p[1, ~allowed].item() == 0
+    assert oracles.close(p[0], sampler.probabilities(logits[0]))
+    u = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    assert torch.equal(sampler.choose(logits, u), pick(p, u))
+    with pytest.raises(ValueError, match="logits must be finite"):  # a row without any token
+        sampler.probabilities(torch.stack((logits[0], torch.full((7,), -math.inf))))

@@ -679,6 +679,20 @@ def test_a_draft_that_answers_nan(sampler: Sampler) -> None:
             text += row.tokens
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(2.0)], ids=["greedy", "sampled"])
+def test_a_ban_reaches_draft_and_target(sampler: Sampler) -> None:
+    pair = tiny_pair(minillm)
+    for model in pair:
+        model.head.register_forward_hook(
+            lambda head, given, logits: logits.index_fill(-1, torch.arange(25), -torch.inf)
+        )
+    options: Any = {"max_new_tokens": 20, "sampler": sampler, "generators": generators(0, 1)}
+    steps = list(decode_speculative(pair[0], [[1]], drafter=DraftModel(pair[1]), **options))
+    assert all(token >= 25 for step in steps for token in step.rows[0].tokens)
+    assert any(step.rows[0].guesses for step in steps)
+
+
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(2.0)], ids=["greedy", "sampled"])
 def test_a_draft_that_answers_nan_behind_some_tokens(sampler: Sampler) -> None:
     """It guesses up to there; the rows beside it guess on."""

@@ -5,9 +5,11 @@ import errno
 import json
 import math
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -221,6 +223,46 @@ def test_read_texts(tmp_path):
     path.write_bytes(f"\ufeffone\r\n{END_OF_TEXT}\r\n\r\n{END_OF_TEXT}\r\ntwo \r\n".encode())
     assert read_texts([path]) == ["one", "two"]
     assert read_texts([path, path]) == ["one", "two"] * 2
+
+
+def test_end_of_text_separates_texts_wherever_it_stands(tmp_path, capsys):
+    path = tmp_path / "a.txt"
+    path.write_text(f"one{END_OF_TEXT}two, {END_OF_TEXT} three")
+    assert read_texts([path]) == ["one", "two,", "three"]
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{END_OF_TEXT} separates texts, wherever it stands" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-16"])
+def test_a_text_in_another_encoding_is_refused(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Once upon a time. ".encode(encoding))
+    with pytest.raises(ValueError, match="UTF-8"):
+        read_texts([path])
+
+
+def test_a_teacher_with_tokens_beyond_its_embedding_is_refused(tokenizer, tokens, tmp_path):
+    teacher = new_model(TINY.model_config(299), 0.02, 1)
+    checkpoint.save(tmp_path, teacher, tokenizer, torch.float32)
+    with pytest.raises(ValueError, match="has tokens beyond its embedding"):
+        new_trainer(replace(TINY, teacher=str(tmp_path)), tokens, tokenizer, "cpu")
+
+
+def test_a_word_is_cut_where_learning_it_takes_too_long():
+    texts = ["x" * 1000 + "y"] * 2
+    learnt = train_tokenizer(texts, 257 + 14).get_vocab()
+    assert max(map(len, learnt)) == 1000
+    assert not any("xy" in token for token in learnt)
+
+
+def test_a_vocabulary_with_gaps_gets_an_embedding_for_all_its_numbers(tokens):
+    gaps = json.loads(train_tokenizer(TEXTS, 300).to_str())
+    gaps["model"]["vocab"]["the end"] = 400
+    gapped = Tokenizer.from_str(json.dumps(gaps))
+    assert gapped.get_vocab_size() == 301
+    assert new_trainer(TINY, tokens, gapped, "cpu").model.config.vocab_size == 401
 
 
 def test_tail_is_held_out():
@@ -462,7 +504,7 @@ def test_distillation_and_reuse_on_the_command_line(text, tmp_path, capsys):
     assert record["recipe"]["validation"] == "stories.txt"
     card = (out / "README.md").read_text()
     assert "Distilled from `teacher`" in card
-    command = re.search("minillm train (.*)", card)[1].split()
+    command = shlex.split(re.search("minillm train (.*)", card)[1])
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     again = vars(parser.parse_args(command))
@@ -522,15 +564,75 @@ def test_bad_input(text, tmp_path, capsys):
     assert (held / "config.json").read_text() == "{}"
 
 
-def test_a_changed_text_is_not_resumed(text, tmp_path, monkeypatch, capsys):
-    out, advance = tmp_path / "model", Trainer.advance
+@pytest.fixture
+def begun(text: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run that was stopped; its files are text, held.txt and teacher beside it."""
+    folder, advance = text.parent, Trainer.advance
+    out, held, teacher = (folder / name for name in ("model", "held.txt", "teacher"))
+    held.write_text(TEXTS[0] + TEXTS[1])
+    student = new_model(TINY.model_config(300), 0.02, 1)
+    checkpoint.save(teacher, student, train_tokenizer(TEXTS, 300), torch.float32)
     monkeypatch.setattr(
         Trainer, "advance", lambda t: signal.raise_signal(signal.SIGTERM) or advance(t)
     )
-    assert main(["train", str(text), "--out", str(out), *OPTIONS]) == 130
+    files = ["--validation", str(held), "--teacher", str(teacher), "--tokenizer", str(teacher)]
+    assert main(["train", str(text), "--out", str(out), *files, *OPTIONS]) == 130
     monkeypatch.undo()
-    text.write_text(text.read_text().replace("the", "a"))
-    assert "not the one" in error_of(capsys, "--out", out, "--resume")
+    return out
+
+
+def files_in(folder: Path) -> list[str]:
+    teacher = str(folder / "teacher")
+    held = str(folder / "held.txt")
+    text = str(folder / "stories.txt")
+    return [text, "--validation", held, "--teacher", teacher, "--tokenizer", teacher]
+
+
+def test_a_run_goes_on_where_its_files_lie_now(begun, capsys):
+    here, there = begun.parent, begun.parent.with_name("there")
+    here.rename(there)
+    line = error_of(capsys, "--out", there / "model", "--resume")
+    assert line.endswith(
+        f"no text file {here / 'stories.txt'}; if it was moved, name it where it lies now"
+    )
+    assert main(["train", *files_in(there), "--out", str(there / "model"), "--resume"]) == 0
+    assert json.loads((there / "model" / "training.json").read_text())["step"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "given"),  # whether the files are named again
+    [
+        *product(("training text", "held-out text", "teacher"), (True, False)),
+        ("tokenizer", True),  # the checkpoint has its own
+    ],
+)
+def test_a_run_does_not_go_on_with_other_contents(begun, changed, given, capsys):
+    folder, kept = begun.parent, (begun / "checkpoint.safetensors").read_bytes()
+    teacher = folder / "teacher"
+    if changed == "training text":
+        (folder / "stories.txt").write_text(" ".join(TEXTS))
+    elif changed == "held-out text":
+        (folder / "held.txt").write_text(TEXTS[2])
+    elif changed == "teacher":
+        model, tokenizer = checkpoint.load(teacher)
+        model.norm.weight[0] += 1
+        checkpoint.save(teacher, model, tokenizer, torch.float32)
+    else:
+        renamed = checkpoint.load(teacher)[1].to_str().replace('"~"', '"~~"')
+        (teacher / "tokenizer.json").write_text(renamed)
+    line = error_of(capsys, *(files_in(folder) if given else []), "--out", begun, "--resume")
+    assert f"the {changed} is not the one that {begun / 'checkpoint.safetensors'} began" in line
+    assert (begun / "checkpoint.safetensors").read_bytes() == kept
+
+
+def test_the_cards_command_runs_whatever_files_are_called(tmp_path, monkeypatch):
+    (tmp_path / "my 'text'.txt").write_text("Once upon a time. " * 60)
+    monkeypatch.chdir(tmp_path)
+    argv = ["train", "my 'text'.txt", "--out", "my model", *OPTIONS, "--vocabulary=257"]
+    assert main([*argv, "--steps=1"]) == 0
+    card = (tmp_path / "my model" / "README.md").read_text()
+    [line] = [line for line in card.splitlines() if line.startswith("minillm train")]
+    assert main([*shlex.split(line)[1:], "--overwrite"]) == 0
 
 
 def test_diverged_loss_is_an_error(tokens):

@@ -1,14 +1,17 @@
 """The tokens of a training run: what is learnt from, what is held out, and where they come from."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from minillm.tokens import lead_with_end_of_text
 from minillm.training.recipe import Recipe
 from minillm.training.text_data import pack, read_texts, read_tokenizer, split_tail, train_tokenizer
+from minillm.transformer import Transformer
 
 __all__ = ["TrainingData", "describe"]
 
@@ -31,11 +34,12 @@ class TrainingData:
 
     @classmethod
     def read(cls, recipe: Recipe, tokenizer_json: str | None = None) -> "TrainingData":
-        """Read the recipe's files; `tokenizer_json` is the tokenizer of a run to be resumed.
+        """Read the recipe's files; `tokenizer_json` is one to take instead of the recipe's.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file is not UTF-8, or the text is too small.
+            ValueError: a file is not UTF-8, or the text is too small; a tokenizer without
+                end-of-text.
         """
         texts = read_texts(recipe.texts)
         if recipe.validation is None:
@@ -43,7 +47,7 @@ class TrainingData:
         else:
             held_out = read_texts([recipe.validation])
         if tokenizer_json is not None:
-            tokenizer = Tokenizer.from_str(tokenizer_json)
+            tokenizer = lead_with_end_of_text(Tokenizer.from_str(tokenizer_json))
         elif source := recipe.tokenizer or recipe.teacher:
             tokenizer = read_tokenizer(source)
         else:
@@ -51,10 +55,21 @@ class TrainingData:
         nbytes = sum(len(text.encode()) for text in held_out)
         return cls(tokenizer, pack(tokenizer, texts), pack(tokenizer, held_out), nbytes)
 
-    @property
-    def fingerprint(self) -> str:
-        """Of the training tokens: a resumed run must see the same ones."""
-        return hashlib.sha256(self.tokens.numpy().tobytes()).hexdigest()
+    def fingerprints(self, teacher: Transformer | None = None) -> dict[str, str]:
+        """Of all that a resumed run must share with its beginning, wherever the files lie now."""
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        parts = {
+            "training text": self.tokens.numpy().tobytes(),
+            "held-out text": self.validation.numpy().tobytes(),
+            "tokenizer": json.dumps(vocabulary).encode(),
+            "teacher": b"" if teacher is None else _content(teacher),
+        }
+        return {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
+
+
+def _content(model: Transformer) -> bytes:
+    weights = [weight.detach().float().cpu().numpy().tobytes() for weight in model.parameters()]
+    return b"".join([repr(model.config).encode(), *weights])
 
 
 def describe(path: str) -> dict[str, str | int]:

@@ -6,6 +6,7 @@ checkpoint must agree with to be resumed. The defaults are the shape and the rat
 """
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -95,7 +96,7 @@ class Recipe:
             nargs="*",
             default=argparse.SUPPRESS,
             metavar="TEXT",
-            help="UTF-8 files; lines of <|endoftext|> separate texts",
+            help="UTF-8 files; <|endoftext|> separates texts, wherever it stands",
         )
         for option in fields(cls)[1:]:
             kind, choices = option.metadata["type"], option.metadata.get("choices")
@@ -113,16 +114,16 @@ class Recipe:
     def command(self, out: str) -> str:
         """The command line that this recipe came from, options at their default left out.
 
-        >>> Recipe(("a.txt",), layers=2, untied=True).command("small")
-        'minillm train a.txt --out small --layers 2 --untied'
+        >>> print(Recipe(("a.txt", "my text.txt"), layers=2, untied=True).command("small"))
+        minillm train a.txt 'my text.txt' --out small --layers 2 --untied
         """
-        words = ["minillm train", *self.texts, "--out", out]
+        words = ["minillm", "train", *self.texts, "--out", out]
         for option in fields(self)[1:]:
             value = getattr(self, option.name)
             if value != option.default:
                 words.append("--" + option.name.replace("_", "-"))
                 words += [] if value is True else [str(value)]
-        return " ".join(words)
+        return shlex.join(words)
 
     def model_config(self, vocabulary: int) -> ModelConfig:
         """The shape of the model for a tokenizer of `vocabulary` tokens."""

@@ -1,14 +1,15 @@
 """From text files to rows of tokens: read, cut into tokens, pack, shuffle.
 
-Texts stand behind one another in a file, separated by lines of <|endoftext|>; a file without
-separators is one text. Each becomes its tokens, led by end-of-text, and all of them together are
-one ring of tokens. A pass over the ring cuts it into rows of T tokens, at other places in every
-pass, and takes the rows in random order. Which rows a step sees follows from the seed and the
-number of the step alone, so an interrupted run needs to remember nothing but that number.
+Texts stand behind one another in a file, separated by <|endoftext|>, wherever that stands; a file
+without separators is one text. Each becomes its tokens, led by end-of-text, and all of them
+together are one ring of tokens. A pass over the ring cuts it into rows of T tokens, at other places
+in every pass, and takes the rows in random order. Which rows a step sees follows from the seed and
+the number of the step alone, so an interrupted run needs to remember nothing but that number.
 
 Dimensions: B rows of a batch, T tokens of a row, N tokens of all texts.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +21,11 @@ from torch import Tensor
 
 from minillm import checkpoint
 from minillm.checkpoint import folder, shipped
-from minillm.tokens import END_OF_TEXT
+from minillm.tokens import END_OF_TEXT, lead_with_end_of_text
 
 __all__ = ["batch_rows", "pack", "read_texts", "read_tokenizer", "split_tail", "train_tokenizer"]
+
+_LONG_WORD = re.compile(r"(\S{1000})")
 
 
 def read_texts(paths: Iterable[str | Path]) -> list[str]:
@@ -30,7 +33,7 @@ def read_texts(paths: Iterable[str | Path]) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is not UTF-8, or no text at all.
+        ValueError: a file that is not UTF-8 or holds NUL, or no text at all.
     """
     texts: list[str] = []
     for path in map(Path, paths):
@@ -40,6 +43,8 @@ def read_texts(paths: Iterable[str | Path]) -> list[str]:
             content = path.read_text(encoding="utf-8-sig")  # without Windows' byte-order mark
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8: byte {error.start} is wrong") from error
+        if "\0" in content:
+            raise ValueError(f"{path} holds NUL, so it is no text in UTF-8: is it UTF-16?")
         texts += [text.strip() for text in content.split(END_OF_TEXT) if text.strip()]
     if not texts:
         raise ValueError(f"there is no text in {', '.join(map(str, paths))}")
@@ -70,7 +75,9 @@ def split_tail(texts: Sequence[str], share: float) -> tuple[list[str], list[str]
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE whose token 0 is end-of-text; every other token is of one byte or more.
+    """A byte-level BPE whose token 0, end-of-text, leads every text; the others are bytes or more.
+
+    Training takes time quadratic in the length of a word, so longer ones are cut.
 
     Raises:
         ValueError: a vocabulary without room for the 256 bytes and end-of-text, or a text too
@@ -87,17 +94,18 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    cut = (piece for text in texts for piece in _LONG_WORD.split(text) if piece)
+    tokenizer.train_from_iterator(cut, trainer)
     if tokenizer.get_vocab_size() != vocabulary:
         raise ValueError(
             f"the training text is too small for {vocabulary} tokens: it gave "
             f"{tokenizer.get_vocab_size()}; ask for a smaller vocabulary"
         )
-    return tokenizer
+    return lead_with_end_of_text(tokenizer)
 
 
 def read_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer of a shipped model or of a folder.
+    """The tokenizer of a shipped model or of a folder, made to lead every text with end-of-text.
 
     Raises:
         FileNotFoundError: there is none.
@@ -107,14 +115,13 @@ def read_tokenizer(name: str) -> Tokenizer:
     tokenizer = checkpoint.read_tokenizer(path)
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which starts every text")
-    return tokenizer
+    return lead_with_end_of_text(tokenizer)
 
 
 def pack(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " N"]:
-    """The tokens of all texts, each led by end-of-text."""
-    start = [tokenizer.token_to_id(END_OF_TEXT)]
+    """The tokens of all texts, each with the start that the tokenizer gives it, if any."""
     pieces = [
-        torch.tensor(start + encoding.ids)
+        torch.tensor(encoding.ids, dtype=torch.int64)
         for first in range(0, len(texts), 1000)
         for encoding in tokenizer.encode_batch(texts[first : first + 1000])
     ]

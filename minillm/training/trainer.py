@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from minillm.checkpoint import load
 from minillm.config import ModelConfig
+from minillm.tokens import same_tokens
 from minillm.training.muon import Muon
 from minillm.training.objective import training_loss
 from minillm.training.recipe import Recipe
@@ -157,11 +158,13 @@ def new_trainer(
         ValueError: a teacher with another vocabulary or a shorter context, an unknown device, a
             shape that cannot be, fewer tokens than one row.
     """
-    vocabulary, teacher = tokenizer.get_vocab_size(), None
+    vocabulary, teacher = 1 + max(tokenizer.get_vocab().values()), None
     if recipe.teacher is not None:
         teacher, its_tokenizer = load(recipe.teacher, device)
-        if its_tokenizer.get_vocab() != tokenizer.get_vocab():
+        if not same_tokens(its_tokenizer, tokenizer):
             raise ValueError(f"teacher {recipe.teacher} has another vocabulary than the student")
+        if teacher.config.vocab_size < vocabulary:
+            raise ValueError(f"teacher {recipe.teacher} has tokens beyond its embedding")
         if teacher.config.max_position_embeddings < recipe.context:
             raise ValueError(
                 f"teacher {recipe.teacher} has a context of "

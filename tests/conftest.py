@@ -1,11 +1,13 @@
 """One thread per worker, no network, and jaxtyping signatures checked at run time."""
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -23,6 +25,23 @@ install_import_hook([f"minillm.{stem}" for stem in checked], "typecheck.typechec
 import oracles  # noqa: E402
 
 import minillm  # noqa: E402
+
+
+def drawn() -> tuple[object, ...]:
+    """Where the generators stand that torch, numpy and Python share among all who draw."""
+    _, key, *place = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), key.tobytes(), place, random.getstate()
+
+
+@pytest.fixture(autouse=True)
+def nothing_draws_globally() -> Iterator[None]:
+    """Randomness is an argument: what a test calls leaves the shared generators alone.
+
+    Where a test, or another's library, has to draw, it does so in `torch.random.fork_rng()`.
+    """
+    before = drawn()
+    yield
+    assert drawn() == before, "a global generator moved"
 
 
 @pytest.fixture

@@ -830,14 +830,6 @@ def test_a_target_that_answers_nan_is_refused() -> None:
         next(steps)
 
 
-def test_global_randomness_is_left_alone() -> None:
-    target, draft = tiny_pair(minillm)
-    state = torch.get_rng_state()
-    options: Any = {"max_new_tokens": 9, "sampler": Sampler(), "generators": generators(0, 1)}
-    collect(decode_speculative(target, [[1]], drafter=DraftModel(draft), **options))
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_the_cache_has_room_for_the_guesses_and_no_more() -> None:
     target, draft = map(Watching, tiny_pair(minillm))
     drafter = DraftModel(draft)

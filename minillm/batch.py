@@ -9,7 +9,6 @@ Dimensions: B batch rows, T tokens of the longest row, V vocabulary.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from operator import index
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from minillm.config import ModelConfig
 from minillm.sampling import Sampler
+from minillm.whole import whole, wholes
 
 __all__ = ["Batch", "Row"]
 
@@ -56,11 +56,8 @@ class Batch:
         device: torch.device,
     ):
         vocabulary, context = config.vocab_size, config.max_position_embeddings
-        try:
-            self.texts = [[index(token) for token in prompt] for prompt in prompts]
-            max_new_tokens = index(max_new_tokens)
-        except TypeError as error:
-            raise ValueError(f"tokens and max_new_tokens must be whole numbers: {error}") from error
+        self.texts = [wholes("prompt tokens", p, most=vocabulary - 1) for p in prompts]
+        max_new_tokens = whole("max_new_tokens", max_new_tokens, least=1)
         if not self.texts:
             raise ValueError("prompts must hold at least one prompt")
         for prompt in self.texts:
@@ -70,17 +67,14 @@ class Batch:
                 raise ValueError(
                     f"a prompt of {len(prompt)} tokens leaves no room in the context of {context}"
                 )
-            if not all(0 <= token < vocabulary for token in prompt):
-                raise ValueError(f"prompt tokens must be from 0 to {vocabulary - 1}, got {prompt}")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if sampler.temperature > 0 and len(generators) != len(self.texts):
             raise ValueError(f"{len(self.texts)} rows need a generator each, got {len(generators)}")
         if not all(isinstance(generator, torch.Generator) for generator in generators):
             raise ValueError(f"generators must be torch.Generators, got {list(generators)}")
         self.limits = [min(len(text) + max_new_tokens, context) for text in self.texts]
         self.ended = [False] * len(self.texts)
-        self._device, self._sampler, self._stop = device, sampler, frozenset(map(int, stop))
+        self._stop = frozenset(wholes("stop tokens", stop, most=vocabulary - 1))
+        self._device, self._sampler = device, sampler
         self._generators = generators
         self._picked = torch.zeros(len(self.texts), dtype=torch.int64, device=device)
         self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)

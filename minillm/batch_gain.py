@@ -12,6 +12,7 @@ from typing import Any
 from minillm.decoding import Model, Step, decode_cached
 from minillm.drafters import Drafter
 from minillm.speculative import decode_speculative
+from minillm.whole import wholes
 
 __all__ = ["measure_batches"]
 
@@ -34,9 +35,7 @@ def measure_batches(
         ValueError: a batch of no rows, or of more than there are prompts; or one that ends in the
             step that reads the prompts.
     """
-    batches = list(batches)
-    if not all(1 <= B <= len(prompts) for B in batches):
-        raise ValueError(f"batches must be from 1 to {len(prompts)} rows, got {batches}")
+    batches = wholes("batches", batches, least=1, most=len(prompts))
     decode = partial(_decode_rows, model, drafter, gamma=gamma, max_new_tokens=max_new_tokens)
     rates = {}
     for B in batches:

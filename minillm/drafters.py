@@ -26,6 +26,7 @@ from minillm.kv_cache import KVCache
 from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
+from minillm.whole import whole
 
 __all__ = ["DraftModel", "Drafter", "Drafting", "Proposal", "early_exit", "warn_not_finite"]
 
@@ -173,8 +174,7 @@ def early_exit(model: Transformer, layers: int) -> Transformer:
     Raises:
         ValueError: no layer, or not fewer than the model's.
     """
-    if not 1 <= layers < len(model.blocks):
-        raise ValueError(f"layers must be from 1 to {len(model.blocks) - 1}, got {layers}")
+    layers = whole("layers", layers, least=1, most=len(model.blocks) - 1)
     draft = copy.copy(model)
     draft._modules = dict(model._modules) | {"blocks": model.blocks[:layers]}
     draft.config = replace(model.config, num_hidden_layers=layers)

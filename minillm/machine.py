@@ -21,6 +21,7 @@ import torch
 
 from minillm.kv_cache import KVCache
 from minillm.transformer import Transformer
+from minillm.whole import whole, wholes
 
 __all__ = ["Machine", "measure_machine", "measure_tokens", "reading", "reference_run"]
 
@@ -136,12 +137,11 @@ def measure_tokens(
     Raises:
         ValueError: no counts, or one below 1; repeats below 1; more tokens than the context holds.
     """
+    repeats, cached = whole("repeats", repeats, least=1), whole("cached", cached)
+    counts = wholes("counts", counts, least=1)
     shapes = {m: (m, 1) if rows else (1, m) for m in counts}  # (B, T)
-    if not shapes or min(shapes) < 1 or repeats < 1 or cached < 0:
-        raise ValueError(
-            "counts and repeats must be at least 1, cached at least 0, "
-            f"got counts={list(counts)}, repeats={repeats}, cached={cached}"
-        )
+    if not shapes:
+        raise ValueError("there are no counts of tokens to measure")
     longest = cached + max(T for _, T in shapes.values())
     if longest > model.config.max_position_embeddings:
         raise ValueError(

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from minillm.whole import whole
+
 __all__ = ["Unused", "firing_rates", "hot_neurons", "neighbours", "unused", "unused_by_law"]
 
 _HOT = 0.8  # of all openings that the hot neurons make
@@ -51,9 +53,7 @@ def unused_by_law(X: float, N: int) -> float:
     """
     if not 0 <= X <= 1:
         raise ValueError(f"X is a share, from 0 to 1, got {X}")
-    if N < 1:
-        raise ValueError(f"N must be at least 1, got {N}")
-    return X**N
+    return X ** whole("N", N, least=1)
 
 
 @dataclass(frozen=True)

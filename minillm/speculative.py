@@ -14,7 +14,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from operator import index
 
 import torch
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speedup import AdaptiveGamma
 from minillm.verification import verify
+from minillm.whole import whole
 
 __all__ = ["Round", "Verified", "decode_speculative"]
 
@@ -108,13 +108,8 @@ def decode_speculative(
         ValueError: gamma below 1 or no whole number, a drafter of another vocabulary, or one that
             guesses more than it may; or as `decode_cached`.
     """
-    try:
-        gamma = gamma if isinstance(gamma, AdaptiveGamma) else index(gamma)
-    except TypeError as error:
-        raise ValueError(f"gamma must be a whole number or an AdaptiveGamma: {error}") from error
+    gamma = gamma if isinstance(gamma, AdaptiveGamma) else whole("gamma", gamma, least=1)
     largest = gamma.largest if isinstance(gamma, AdaptiveGamma) else gamma
-    if largest < 1:
-        raise ValueError(f"gamma must be at least 1, got {largest}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     rows, capacity = len(batch.texts), max(batch.limits) + largest
     cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)

@@ -1,7 +1,6 @@
 """One thread per worker, no network, and jaxtyping signatures checked at run time."""
 
 import os
-import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -28,14 +27,14 @@ import minillm  # noqa: E402
 
 
 def drawn() -> tuple[object, ...]:
-    """Where the generators stand that torch, numpy and Python share among all who draw."""
+    """Where the global generators of torch and NumPy stand; Python's own is the type checker's."""
     _, key, *place = np.random.get_state()
-    return torch.get_rng_state().numpy().tobytes(), key.tobytes(), place, random.getstate()
+    return torch.get_rng_state().numpy().tobytes(), key.tobytes(), place
 
 
 @pytest.fixture(autouse=True)
 def nothing_draws_globally() -> Iterator[None]:
-    """Randomness is an argument: what a test calls leaves the shared generators alone.
+    """Randomness is an argument: what a test calls leaves the global generators alone.
 
     Where a test, or another's library, has to draw, it does so in `torch.random.fork_rng()`.
     """

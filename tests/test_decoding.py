@@ -324,7 +324,7 @@ for wrong in ([[7.0]], [["a"]], [[None]], [7]):
     try:
         decode_cached(model, wrong, max_new_tokens=1)
     except ValueError as error:
-        assert "whole numbers" in str(error)
+        assert "whole number" in str(error)
     else:
         raise AssertionError(wrong)
 """

@@ -211,8 +211,8 @@ def test_a_cache_with_other_values_is_refused() -> None:
     [
         ({"batch": 2}, 0, "not made for this model"),
         ({"dtype": torch.float64}, 0, "not made for this model"),
-        ({}, -1, "token -1 at position 0 is beyond"),
-        ({}, 31, "token 31 at position 0 is beyond"),
+        ({}, -1, "token must be from 0 to 30, got -1"),
+        ({}, 31, "token must be from 0 to 30, got 31"),
     ],
 )
 def test_what_would_be_read_out_of_bounds(cache: Any, token: int, message: str) -> None:

@@ -256,7 +256,7 @@ def test_a_guess_of_other_tokens_is_refused(tiny: Tiny, wrong: list[int]) -> Non
 
 @pytest.mark.parametrize("wrong", [[0.0, 1.0, 2.0], None], ids=str)
 def test_a_guess_of_no_whole_numbers_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="a guess must be whole numbers"):
+    with pytest.raises(ValueError, match="tokens of a guess must be"):
         initial_guess(lambda *_: wrong, [1], 3, 31)
 
 
@@ -278,7 +278,7 @@ def test_a_guess_may_change_its_text_and_be_a_tensor() -> None:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"block": 0}, "a block must have at least 1 token, got 0"),
+        ({"block": 0}, "block must be at least 1, got 0"),
         ({"block": -3}, "got -3"),
         ({"prompts": []}, "at least one prompt"),
         ({"prompts": [[1], []]}, "at least one token"),

@@ -566,7 +566,7 @@ def test_gains_are_measured_for_each_number_of_guesses() -> None:
     [
         (1, [1], "1 prompts and 1 gammas"),
         (2, [], "2 prompts and 0 gammas"),
-        (2, [3, 0], r"gammas must be at least 1, got \[3, 0\]"),
+        (2, [3, 0], "gammas must be at least 1, got 0"),
         (2, [3, 6], "rounds of 6 guesses need at least 14 new tokens, got 13"),
     ],
 )

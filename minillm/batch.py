@@ -77,7 +77,7 @@ class Batch:
         self._device, self._sampler = device, sampler
         self._generators = generators
         self._picked = torch.zeros(len(self.texts), dtype=torch.int64, device=device)
-        self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)
+        self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device="cpu")
 
     @property
     def lengths(self) -> list[int]:
@@ -101,7 +101,7 @@ class Batch:
 
     def newest(self) -> Int[Tensor, "B 1"]:
         """What was last picked for each row; for one that has ended, a token nobody keeps."""
-        return self._picked[:, None]
+        return self._picked[:, None].to(self._device)
 
     def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
         """Pick one token for each row that has not ended, and append it."""
@@ -125,11 +125,10 @@ class Batch:
         return len(tokens)
 
     def uniforms(self, b: int, count: int) -> Float[Tensor, " N"]:
-        """The next numbers of row b's generator; a greedy row needs none."""
+        """The next numbers of row b's generator, on the host; a greedy row needs none."""
         if self._sampler.temperature == 0:
-            return torch.zeros(count, dtype=torch.float64, device=self._device)
-        u = torch.rand(count, generator=self._generators[b], dtype=torch.float64)
-        return u.to(self._device)
+            return torch.zeros(count, dtype=torch.float64, device="cpu")
+        return torch.rand(count, generator=self._generators[b], dtype=torch.float64, device="cpu")
 
     def _uniforms(self) -> Float[Tensor, " B"]:
         """A number for each row; an ended one draws none."""

@@ -10,7 +10,6 @@ Sources: arXiv 2211.17192 (draft models); arXiv 2404.16710 (early exit).
 """
 
 import copy
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ class Proposal:
 
     Attributes:
         guesses: tokens that may come next; may be fewer than asked for, or none.
-        q: (G, V) in float64, what each of them was drawn from.
+        q: (G, V) in float64 on the host, what each of them was drawn from.
     """
 
     guesses: tuple[int, ...]
@@ -58,7 +57,7 @@ class Drafting(Protocol):
         sampler: Sampler,
         u: Sequence[Float[Tensor, " G"]],
     ) -> list[Proposal]:
-        """At most counts[b] guesses behind each text b, drawn by the uniforms u[b]."""
+        """At most counts[b] guesses behind each text b, drawn by the uniforms u[b] on the host."""
         ...
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
@@ -140,8 +139,8 @@ class _ModelDrafting:
 
     def _proposal(self, drawn: list[tuple[int, Tensor]]) -> Proposal:
         if not drawn:
-            V, device = self.model.config.vocab_size, self.model.device
-            return Proposal((), torch.zeros(0, V, dtype=torch.float64, device=device))
+            V = self.model.config.vocab_size
+            return Proposal((), torch.zeros(0, V, dtype=torch.float64, device="cpu"))
         guesses, q = zip(*drawn, strict=True)
         return Proposal(guesses, torch.stack(q))
 
@@ -152,7 +151,7 @@ class _ModelDrafting:
 
 def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """The rows whose logits are numbers; the others guess no further."""
-    if math.isfinite(logits.sum(dtype=torch.float64).item()):
+    if logits.mul(0).sum().item() == 0:  # NaN times 0, and infinity times 0, are NaN
         return rows, logits
     finite = logits.isfinite().all(-1)
     warn_not_finite()

@@ -47,13 +47,13 @@ class _Lookup:
         u: Sequence[Tensor],
     ) -> list[Proposal]:
         return [
-            self._certain(lookup(text, self._longest)[:count], row.device)
-            for text, count, row in zip(texts, counts, u, strict=True)
+            self._certain(lookup(text, self._longest)[:count])
+            for text, count in zip(texts, counts, strict=True)
         ]
 
-    def _certain(self, guesses: Sequence[int], device: torch.device) -> Proposal:
+    def _certain(self, guesses: Sequence[int]) -> Proposal:
         """A copied token was drawn from a distribution with all its mass on it."""
-        tokens = torch.tensor(guesses, dtype=torch.int64, device=device)
+        tokens = torch.tensor(guesses, dtype=torch.int64, device="cpu")
         return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:

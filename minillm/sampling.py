@@ -10,7 +10,6 @@ Sources: top-k (arXiv 1805.04833), top-p or nucleus (arXiv 1904.09751); order of
 Hugging Face transformers.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -46,11 +45,12 @@ class Sampler:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
 
     def probabilities(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-        """The distribution that tokens are drawn from, in float64.
+        """The distribution that tokens are drawn from, in float64, on the host.
 
         Raises:
             ValueError: a logit is NaN or infinite.
         """
+        logits = logits.cpu()  # not every device has float64
         _require_finite(logits)
         if self.temperature == 0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
@@ -109,5 +109,5 @@ def pick(p: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
 
 
 def _require_finite(logits: Tensor) -> None:
-    if not math.isfinite(logits.sum(dtype=torch.float64).item()):  # two calls less than isfinite
+    if logits.mul(0).sum().item() != 0:  # NaN times 0, and infinity times 0, are NaN
         raise ValueError("logits must be finite")

@@ -195,7 +195,7 @@ def _judge(
     if sampler.temperature == 0:  # the limit of `verify`, without writing out p and q
         *kept, token = agree([guesses], sampler.choose(logits, u).tolist()).tokens
     else:
-        at = torch.tensor(guesses, dtype=torch.int64, device=logits.device)
+        at = torch.tensor(guesses, dtype=torch.int64, device="cpu")
         accepted, token = verify(sampler.probabilities(logits), q, at, u)
         kept = list(guesses[:accepted])
     tokens = (*kept, token)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from minillm.kv_cache import KVCache
+from minillm.timing import now
 from minillm.transformer import Transformer
 from minillm.whole import whole, wholes
 
@@ -189,14 +190,6 @@ def _times(run: Callable[[], object], device: torch.device) -> list[float]:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
+    start = now(device)
     run()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    """For what was handed to the device; a CPU has done it by then."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    return now(device) - start

@@ -27,6 +27,7 @@ from minillm.lookahead_verification import agree
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speedup import AdaptiveGamma
+from minillm.timing import now
 from minillm.verification import verify
 from minillm.whole import whole
 
@@ -137,9 +138,9 @@ def _speculate(
             made = [len(proposal.guesses) for proposal in proposals]
             if any(n > most for n, most in zip(made, counts, strict=True)):
                 raise ValueError(f"the drafter may make {counts} guesses, it made {made}")
-            drafted = time.perf_counter()
+            drafted = now(model.device)
             computed, logits = _score(model, batch, cache, held, proposals)
-            scored = time.perf_counter()
+            scored = now(model.device)
             rows = tuple(
                 _judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
                 for b, n in enumerate(counts)

@@ -17,7 +17,9 @@ from math import comb
 from statistics import median
 from typing import Generic, TypeVar
 
-__all__ = ["Comparison", "Pair", "compare", "interleave", "median_interval"]
+import torch
+
+__all__ = ["Comparison", "Pair", "compare", "interleave", "median_interval", "now"]
 
 Ours = TypeVar("Ours")
 Theirs = TypeVar("Theirs")
@@ -25,6 +27,13 @@ Result = TypeVar("Result")
 
 _MISSES = 0.05  # how often the interval may fail to hold the true median
 _WIDEST = 1.5  # an interval whose ends differ by more than this factor says nothing
+
+
+def now(device: torch.device) -> float:
+    """The clock, in seconds, when the device has done what it was handed; a CPU has by then."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)

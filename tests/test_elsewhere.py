@@ -84,3 +84,41 @@ def test_acceptance_is_that_of_the_cpu() -> None:
     with elsewhere():
         found = inspect.unwrap(acceptance)(*pair, PROMPTS, max_new_tokens=5)
     assert found.sampled == pytest.approx(expected.sampled)
+
+
+class Late:
+    """A model whose passes take a second each, but only when somebody waits for the device."""
+
+    def __init__(self, model: Transformer, clock: list[float], seconds: float):
+        self.config, self.device, self.dtype, self.head = (
+            model.config, model.device, model.dtype, model.head,
+        )  # fmt: skip
+        self._model, self._clock, self._seconds = model, clock, seconds
+
+    def hidden(self, *given: Any, **more: Any) -> torch.Tensor:
+        self._clock[1] += self._seconds
+        return self._model.hidden(*given, **more)
+
+
+def test_times_are_those_of_the_device_and_not_of_the_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0, 0.0]  # now, and what is still to be done
+
+    def wait(device: torch.device) -> None:
+        clock[:] = sum(clock), 0.0
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("torch.accelerator.synchronize", wait)
+    pair = moved(model()), moved(model(1))
+    with elsewhere():
+        target, draft = (Late(x, clock, s) for x, s in zip(pair, (1.0, 0.25), strict=True))
+        rounds = list(
+            decode_speculative(
+                target, [[1, 2]], drafter=DraftModel(draft), gamma=3, max_new_tokens=9
+            )
+        )
+    assert {step.verify_seconds for step in rounds} == {1.0}
+    for step in rounds:
+        assert step.draft_seconds == 0.25 * len(step.rows[0].guesses)
+        assert step.seconds == step.draft_seconds + step.verify_seconds

@@ -106,7 +106,7 @@ class Attend(nn.Module):
             mask = causal_mask(T, k.shape[2], q.device)
         grouped = H != k.shape[1]
         if grouped and q.device.type == "mps":  # torch 2.6 aborts there (pytorch#149132)
-            k, v = (repeat(x, "b g s d -> b (g n) s d", n=H // x.shape[1]) for x in (k, v))
+            k, v = (x.repeat_interleave(H // x.shape[1], 1) for x in (k, v))
             grouped = False
         return F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, enable_gqa=grouped

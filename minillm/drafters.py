@@ -80,7 +80,7 @@ class Drafter(Protocol):
 
 
 class DraftModel:
-    """Guesses of a model with the target's tokens, which keeps a cache of its own."""
+    """Guesses of a model with the target's tokens, on any device; it keeps a cache of its own."""
 
     def __init__(self, model: Model):
         self.model = model

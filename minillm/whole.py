@@ -1,6 +1,5 @@
 """Whole numbers at the public edges: 3, or a tensor or NumPy number that holds it; never True."""
 
-from collections.abc import Iterable
 from operator import index
 from typing import Any
 
@@ -28,7 +27,7 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
     return number
 
 
-def wholes(name: str, values: Iterable[Any], least: int = 0, most: int | None = None) -> list[int]:
+def wholes(name: str, values: Any, least: int = 0, most: int | None = None) -> list[int]:
     """All values as ints; see `whole`.
 
     Raises:

@@ -250,7 +250,7 @@ def test_a_guess_of_other_tokens_is_refused(tiny: Tiny, wrong: list[int]) -> Non
     steps = decode_jacobi(
         tiny(), [[1]], block=3, guess=lambda text, size, vocabulary: wrong, max_new_tokens=9
     )
-    with pytest.raises(ValueError, match="a guess must be 3 tokens from 0 to 30, got"):
+    with pytest.raises(ValueError, match=r"guess must be (3 tokens|from 0 to 30), got"):
         next(steps)
 
 

@@ -82,9 +82,9 @@ def acceptance(
 
 
 def _next(model: Transformer, text: Sequence[int], start: int) -> Float[Tensor, "T V"]:
-    """The model's logits, in float64, for the tokens of a text from `start` on."""
+    """The model's logits, in float64 on the host, for the tokens of a text from `start` on."""
     tokens = torch.tensor([text[:-1]], device=model.device)
-    return model(tokens)[0, start - 1 :].double()
+    return model(tokens)[0, start - 1 :].cpu().double()
 
 
 def acceptance_by_position(rounds: Iterable[Round]) -> list[float]:

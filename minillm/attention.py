@@ -60,7 +60,11 @@ class Rotary(nn.Module):
 
     def forward(self, cached: list[int], T: int, positions: Tensor | None) -> "Rotation":
         """The rows for T new tokens at `positions`, by default right after the cached ones."""
-        last = max(cached) + T - 1 if positions is None else int(positions.max())
+        first, last = 0, max(cached) + T - 1
+        if positions is not None:
+            first, last = torch.stack(positions.aminmax()).tolist()
+        if first < 0:
+            raise ValueError(f"a position must be at least 0, got {first}")
         if last >= len(self.cos):
             raise ValueError(f"position {last} is beyond the context of {len(self.cos)} tokens")
         if positions is None and len(set(cached)) == 1:
@@ -101,6 +105,9 @@ class Attend(nn.Module):
         if mask is None and T < k.shape[2]:
             mask = causal_mask(T, k.shape[2], q.device)
         grouped = H != k.shape[1]
+        if grouped and q.device.type == "mps":  # torch 2.6 aborts there (pytorch#149132)
+            k, v = (x.repeat_interleave(H // x.shape[1], 1) for x in (k, v))
+            grouped = False
         return F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, enable_gqa=grouped
         )

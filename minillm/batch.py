@@ -9,7 +9,6 @@ Dimensions: B batch rows, T tokens of the longest row, V vocabulary.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from operator import index
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from minillm.config import ModelConfig
 from minillm.sampling import Sampler
+from minillm.whole import whole, wholes
 
 __all__ = ["Batch", "Row"]
 
@@ -57,14 +57,12 @@ class Batch:
     ):
         vocabulary, context = config.vocab_size, config.max_position_embeddings
         try:
-            self.texts = [[index(token) for token in prompt] for prompt in prompts]
-            max_new_tokens, self._stop = index(max_new_tokens), frozenset(map(index, stop))
-            generators = list(generators)
+            prompts, generators = list(prompts), list(generators)
         except TypeError as error:
-            raise ValueError(
-                "prompts, stop and generators must be collections, tokens and max_new_tokens "
-                f"whole numbers: {error}"
-            ) from error
+            raise ValueError(f"prompts and generators must be collections: {error}") from error
+        self.texts = [wholes("prompt tokens", p, most=vocabulary - 1) for p in prompts]
+        max_new_tokens = whole("max_new_tokens", max_new_tokens, least=1)
+        self._stop = frozenset(wholes("stop tokens", stop, most=vocabulary - 1))
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be a Sampler, got {sampler!r}")
         if not self.texts:
@@ -76,10 +74,6 @@ class Batch:
                 raise ValueError(
                     f"a prompt of {len(prompt)} tokens leaves no room in the context of {context}"
                 )
-            if not all(0 <= token < vocabulary for token in prompt):
-                raise ValueError(f"prompt tokens must be from 0 to {vocabulary - 1}, got {prompt}")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if sampler.temperature > 0 and len(generators) != len(self.texts):
             raise ValueError(f"{len(self.texts)} rows need a generator each, got {len(generators)}")
         if not all(isinstance(generator, torch.Generator) for generator in generators):
@@ -89,7 +83,7 @@ class Batch:
         self._device, self._sampler = device, sampler
         self._generators = generators
         self._picked = torch.zeros(len(self.texts), dtype=torch.int64, device=device)
-        self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device=device)
+        self._unused = torch.zeros(len(self.texts), dtype=torch.float64, device="cpu")
 
     @property
     def lengths(self) -> list[int]:
@@ -113,7 +107,7 @@ class Batch:
 
     def newest(self) -> Int[Tensor, "B 1"]:
         """What was last picked for each row; for one that has ended, a token nobody keeps."""
-        return self._picked[:, None]
+        return self._picked[:, None].to(self._device)
 
     def commit(self, logits: Float[Tensor, "B V"]) -> tuple[Row, ...]:
         """Pick one token for each row that has not ended, and append it."""
@@ -137,11 +131,10 @@ class Batch:
         return len(tokens)
 
     def uniforms(self, b: int, count: int) -> Float[Tensor, " N"]:
-        """The next numbers of row b's generator; a greedy row needs none."""
+        """The next numbers of row b's generator, on the host; a greedy row needs none."""
         if self._sampler.temperature == 0:
-            return torch.zeros(count, dtype=torch.float64, device=self._device)
-        u = torch.rand(count, generator=self._generators[b], dtype=torch.float64)
-        return u.to(self._device)
+            return torch.zeros(count, dtype=torch.float64, device="cpu")
+        return torch.rand(count, generator=self._generators[b], dtype=torch.float64, device="cpu")
 
     def _uniforms(self) -> Float[Tensor, " B"]:
         """A number for each row; an ended one draws none."""

@@ -12,6 +12,8 @@ from typing import Any
 from minillm.decoding import Model, Step, decode_cached
 from minillm.drafters import Drafter
 from minillm.speculative import decode_speculative
+from minillm.timing import in_turn
+from minillm.whole import wholes
 
 __all__ = ["measure_batches"]
 
@@ -27,23 +29,23 @@ def measure_batches(
 ) -> dict[int, tuple[float, float]]:
     """Tokens a second of the first B prompts together, plain and with guesses, by B; greedy.
 
-    The step that reads the prompts is left out. Rows end at different rounds, and the last one
-    decides when the batch is done.
+    Each batch is decoded twice, in turn with all others. The step that reads the prompts is left
+    out. Rows end at different rounds, and the last one decides when the batch is done.
 
     Raises:
         ValueError: a batch of no rows, or of more than there are prompts; or one that ends in the
             step that reads the prompts.
     """
-    batches = list(batches)
-    if not all(1 <= B <= len(prompts) for B in batches):
-        raise ValueError(f"batches must be from 1 to {len(prompts)} rows, got {batches}")
+    batches = wholes("batches", batches, least=1, most=len(prompts))
     decode = partial(_decode_rows, model, drafter, gamma=gamma, max_new_tokens=max_new_tokens)
-    rates = {}
-    for B in batches:
-        rows = prompts[:B]
-        list(decode(rows[:1], guessing=True))  # warmed up, after another batch
-        rates[B] = _rate(decode(rows, guessing=False)), _rate(decode(rows, guessing=True))
-    return rates
+    runs = [
+        lambda B=B, guessing=guessing: list(decode(prompts[:B], guessing=guessing))
+        for B in batches
+        for guessing in (False, True)
+    ]
+    list(decode(prompts[:1], guessing=True))  # warms up
+    plain_and_guessing = map(_rate, zip(*in_turn([runs] * 2), strict=True))
+    return dict(zip(batches, zip(*[plain_and_guessing] * 2, strict=True), strict=True))
 
 
 def _decode_rows(
@@ -62,8 +64,8 @@ def _decode_rows(
     )
 
 
-def _rate(steps: Iterator[Step]) -> float:
-    _, *later = steps
+def _rate(texts: Iterable[Sequence[Step]]) -> float:
+    later = [step for steps in texts for step in steps[1:]]
     if not later:
         raise ValueError("all rows ended in the step that reads the prompts: too few new tokens")
     tokens = sum(len(row.tokens) for step in later for row in step.rows)

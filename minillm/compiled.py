@@ -1,6 +1,8 @@
 """What numba's loops over raw memory are written with: how they compile, addresses, e^x."""
 
-from functools import partial
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -16,10 +18,23 @@ _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and 
 def compiled(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
     """Compiled at the first call, and kept on disk where there is a place to write."""
     jit = partial(numba.njit, fastmath=fastmath, error_model="numpy")
+    name = function.__qualname__
+    function.__qualname__ = f"{name}.{_sources()}"  # of which numba makes the name of the file
     try:
         return jit(cache=True)(function)
     except RuntimeError:  # no locator available
         return jit()(function)
+    finally:
+        function.__qualname__ = name
+
+
+@cache
+def _sources() -> str:
+    """A digest of all kernels: one holds code of others, whose files numba does not look at."""
+    here = Path(__file__)
+    texts = [path.read_bytes() for path in sorted(here.parent.glob("*.py"))]
+    kernels = [text for text in texts if b"from minillm.compiled import" in text]
+    return sha256(b"".join((here.read_bytes(), *kernels))).hexdigest()[:16]
 
 
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)

@@ -22,6 +22,7 @@ from minillm.batch import Batch, Row
 from minillm.config import ModelConfig
 from minillm.kv_cache import KVCache
 from minillm.sampling import GREEDY, Sampler
+from minillm.whole import whole
 
 __all__ = ["Model", "Step", "collect", "decode_cached", "decode_recomputed", "generators"]
 
@@ -74,7 +75,12 @@ def collect(steps: Iterator[Step]) -> list[list[int]]:
 
 
 def generators(seed: int, rows: int) -> list[torch.Generator]:
-    """One source of randomness per row, seeded seed, seed + 1, ..."""
+    """One source of randomness per row, seeded seed, seed + 1, ...
+
+    Raises:
+        ValueError: seed or rows is no whole number, or rows is below 0.
+    """
+    seed, rows = whole("seed", seed, least=-(2**63)), whole("rows", rows)
     return [torch.Generator().manual_seed(seed + row) for row in range(rows)]
 
 

@@ -10,7 +10,6 @@ Sources: arXiv 2211.17192 (draft models); arXiv 2404.16710 (early exit).
 """
 
 import copy
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from minillm.kv_cache import KVCache
 from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
+from minillm.whole import whole
 
 __all__ = ["DraftModel", "Drafter", "Drafting", "Proposal", "early_exit", "warn_not_finite"]
 
@@ -36,7 +36,7 @@ class Proposal:
 
     Attributes:
         guesses: tokens that may come next; may be fewer than asked for, or none.
-        q: (G, V) in float64, what each of them was drawn from.
+        q: (G, V) in float64 on the host, what each of them was drawn from.
     """
 
     guesses: tuple[int, ...]
@@ -57,7 +57,7 @@ class Drafting(Protocol):
         sampler: Sampler,
         u: Sequence[Float[Tensor, " G"]],
     ) -> list[Proposal]:
-        """At most counts[b] guesses behind each text b, drawn by the uniforms u[b]."""
+        """At most counts[b] guesses behind each text b, drawn by the uniforms u[b] on the host."""
         ...
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
@@ -80,7 +80,7 @@ class Drafter(Protocol):
 
 
 class DraftModel:
-    """Guesses of a model with the target's tokens, which keeps a cache of its own."""
+    """Guesses of a model with the target's tokens, on any device; it keeps a cache of its own."""
 
     def __init__(self, model: Model):
         self.model = model
@@ -139,8 +139,8 @@ class _ModelDrafting:
 
     def _proposal(self, drawn: list[tuple[int, Tensor]]) -> Proposal:
         if not drawn:
-            V, device = self.model.config.vocab_size, self.model.device
-            return Proposal((), torch.zeros(0, V, dtype=torch.float64, device=device))
+            V = self.model.config.vocab_size
+            return Proposal((), torch.zeros(0, V, dtype=torch.float64, device="cpu"))
         guesses, q = zip(*drawn, strict=True)
         return Proposal(guesses, torch.stack(q))
 
@@ -152,7 +152,7 @@ class _ModelDrafting:
 def _finite(rows: list[int], logits: Tensor) -> tuple[list[int], Tensor]:
     """The rows whose logits are numbers; the others guess no further."""
     best = logits.amax(-1)  # a logit of -inf is a ban
-    if math.isfinite(best.sum(dtype=torch.float64).item()):
+    if best.mul(0).sum().item() == 0:  # NaN times 0, and infinity times 0, are NaN
         return rows, logits
     finite = best.isfinite()
     warn_not_finite()
@@ -174,8 +174,7 @@ def early_exit(model: Transformer, layers: int) -> Transformer:
     Raises:
         ValueError: no layer, or not fewer than the model's.
     """
-    if not 1 <= layers < len(model.blocks):
-        raise ValueError(f"layers must be from 1 to {len(model.blocks) - 1}, got {layers}")
+    layers = whole("layers", layers, least=1, most=len(model.blocks) - 1)
     draft = copy.copy(model)
     draft._modules = dict(model._modules) | {"blocks": model.blocks[:layers]}
     draft.config = replace(model.config, num_hidden_layers=layers)

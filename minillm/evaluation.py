@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minillm.training.objective import gate_outputs
 from minillm.transformer import Transformer
+from minillm.whole import whole
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -46,18 +47,18 @@ def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> E
     """Predict each token from those before it in its row; rows are as long as the context.
 
     Raises:
-        ValueError: fewer than two tokens, or one outside the vocabulary.
+        ValueError: fewer than two tokens, or one outside the vocabulary; or a batch of no row.
     """
     context = model.config.max_position_embeddings
-    count = len(tokens) - 1
+    count, batch = len(tokens) - 1, whole("batch", batch, least=1)
     if count < 1:
         raise ValueError(f"a text to evaluate on needs at least two tokens, got {len(tokens)}")
     largest, vocabulary = int(tokens.max()), model.config.vocab_size
     if not 0 <= int(tokens.min()) <= largest < vocabulary:
         raise ValueError(f"tokens must be from 0 to {vocabulary - 1}, got {largest}")
-    whole = count // context * context  # the rest is one shorter row
-    read = [*_rows(tokens[:whole], context, batch), tokens[None, whole:count]]
-    follow = [*_rows(tokens[1 : whole + 1], context, batch), tokens[None, whole + 1 :]]
+    full = count // context * context  # the rest is one shorter row
+    read = [*_rows(tokens[:full], context, batch), tokens[None, full:count]]
+    follow = [*_rows(tokens[1 : full + 1], context, batch), tokens[None, full + 1 :]]
     surprise, zeros = 0.0, torch.zeros(model.config.num_hidden_layers, dtype=torch.float64)
     for rows, targets in zip(read, follow, strict=True):
         if not rows.numel():

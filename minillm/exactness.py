@@ -24,6 +24,7 @@ from torch import Tensor
 from minillm.config import ModelConfig
 from minillm.drafters import Drafter
 from minillm.sampling import Sampler
+from minillm.whole import whole
 
 __all__ = [
     "Law",
@@ -87,7 +88,7 @@ def joint_law(verify: Verify, p: Law, q: Law, gamma: int) -> dict[Text, Fraction
     All guesses, and all cells of all uniforms, with exact arithmetic: meant for toy laws such as
     `toy_target` and `toy_draft`, of few tokens and few different sums and ratios.
     """
-    emitted = defaultdict[Text, Fraction](Fraction)
+    emitted, gamma = defaultdict[Text, Fraction](Fraction), whole("gamma", gamma, least=1)
     for guesses, chance in text_law(q, gamma).items():
         P = [p(guesses[:i]) for i in range(gamma + 1)]  # at each guess and behind the last
         Q = [q(guesses[:i]) for i in range(gamma)]
@@ -101,15 +102,15 @@ def joint_law(verify: Verify, p: Law, q: Law, gamma: int) -> dict[Text, Fraction
             emitted[*guesses[:accepted], token] += chance * prod(sizes)
     law = defaultdict[Text, Fraction](Fraction)
     for text, chance in emitted.items():
-        for whole, rest in text_law(p, gamma + 1 - len(text), text).items():
-            law[whole] += chance * rest
+        for longer, rest in text_law(p, gamma + 1 - len(text), text).items():
+            law[longer] += chance * rest
     return dict(law)
 
 
 def text_law(law: Law, n: int, start: Text = ()) -> dict[Text, Fraction]:
     """The law of the next n tokens behind a text, which the texts given here begin with."""
     texts = {start: Fraction(1)}
-    for _ in range(n):
+    for _ in range(whole("n", n)):
         texts = {
             (*text, token): chance * more
             for text, chance in texts.items()

@@ -60,7 +60,7 @@ class _FastDrafting:
         V = self.step.config.vocab_size
         q = torch.zeros(len(u), V, dtype=torch.float64, device="cpu")
         guesses: list[int] = []
-        for row, number in zip(q, u.cpu(), strict=True):
+        for row, number in zip(q, u, strict=True):
             logits = self.step(guesses[-1], cache) if guesses else self._read(text, cache)
             try:
                 row[:], token = sampler.draw(logits, number)
@@ -68,7 +68,7 @@ class _FastDrafting:
                 warn_not_finite()
                 break
             guesses.append(int(token))
-        return Proposal(tuple(guesses), q[: len(guesses)].to(u.device))
+        return Proposal(tuple(guesses), q[: len(guesses)])
 
     def _read(self, text: Sequence[int], cache: KVCache) -> Float[Tensor, " V"]:
         """The logits behind a text, of which the cache lacks the end."""

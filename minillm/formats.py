@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from minillm.kept import kept
+
 __all__ = ["E2M1", "E8M0", "FORMATS", "Format", "format_named"]
 
 
@@ -53,12 +55,14 @@ class Format:
         """Of a code."""
         return (len(self.values) - 1).bit_length()
 
-    @cached_property
+    @property
+    @kept
     def levels(self) -> Float[Tensor, " levels"]:
         """The finite values in rising order."""
         return self.table[self._ordered.long()]
 
-    @cached_property
+    @property
+    @kept
     def table(self) -> Float[Tensor, " codes"]:
         """The values by code."""
         return torch.tensor(self.values, dtype=torch.float32, device="cpu")

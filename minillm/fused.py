@@ -180,10 +180,10 @@ class FusedNorm(nn.Module):
 @lru_cache(maxsize=1)
 def _causal_bias(T: int, S: int, heads: int) -> Tensor:
     """What a causal mask adds to the scores of a group's heads, in every block of a pass."""
-    hidden = ~causal_mask(T, S, torch.device("cpu")).repeat(heads, 1)  # (heads T, S)
-    return torch.zeros(hidden.shape, dtype=torch.float32, device="cpu").masked_fill_(
-        hidden, float("-inf")
-    )
+    with torch.inference_mode(False):  # whose tensors could not be used elsewhere
+        hidden = ~causal_mask(T, S, torch.device("cpu")).repeat(heads, 1)  # (heads T, S)
+        bias = torch.zeros(hidden.shape, dtype=torch.float32, device="cpu")
+        return bias.masked_fill_(hidden, float("-inf"))
 
 
 def plain_numbers(tensor: Tensor) -> bool:

@@ -20,6 +20,7 @@ from minillm.drafters import Drafter
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative import Round, decode_speculative
 from minillm.speedup import speedup
+from minillm.whole import wholes
 
 __all__ = ["Costs", "Gain", "measure_gain"]
 
@@ -134,9 +135,7 @@ def measure_gain(
     """
     if len(prompts) < 2 or not gammas:
         raise ValueError(f"{len(prompts)} prompts and {len(gammas)} gammas: 2 and 1 are needed")
-    if min(gammas) < 1:
-        raise ValueError(f"gammas must be at least 1, got {gammas}")
-    most = max(gammas)
+    most = max(wholes("gammas", gammas, least=1))
     if max_new_tokens < (needed := 2 * (most + 1)):
         raise ValueError(
             f"rounds of {most} guesses need at least {needed} new tokens, got {max_new_tokens}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from minillm.tokens import END_OF_TEXT, encode
+from minillm.whole import whole
 
 __all__ = ["bench_prompts", "openings", "stories"]
 
@@ -35,8 +36,7 @@ def openings(tokenizer: Tokenizer, count: int = 200) -> list[list[int]]:
     Raises:
         ValueError: count is below 1 or above 200.
     """
-    if not 1 <= count <= 200:
-        raise ValueError(f"count must be from 1 to 200, got {count}")
+    count = whole("count", count, least=1, most=200)
     cut = []
     for index in range(count):
         story = stories()[index % len(stories())]

@@ -8,6 +8,7 @@ import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.fused import FusedBlock, FusedNorm
@@ -34,7 +35,7 @@ class _Rows(nn.Module):
         self._integers = matrix.codes.view(torch.int8)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self._integers[tokens] * self._scales[tokens]
+        return F.embedding(tokens, self._integers) * F.embedding(tokens, self._scales)
 
 
 def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transformer:

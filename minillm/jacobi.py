@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from operator import index
 
 import torch
 from jaxtyping import Float
@@ -28,6 +27,7 @@ from minillm.noise import Noise
 from minillm.prompt_lookup import lookup
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
+from minillm.whole import whole, wholes
 
 __all__ = ["GUESSES", "Guess", "Iterate", "JacobiStep", "decode_jacobi", "initial_guess"]
 
@@ -72,12 +72,9 @@ def initial_guess(guess: Guess, text: Sequence[int], size: int, vocabulary: int)
         ValueError: it is not `size` tokens of the vocabulary.
     """
     guessed = guess([*text], size, vocabulary)  # a copy, which the guess may change
-    try:
-        tokens = [index(token) for token in guessed]
-    except TypeError as error:
-        raise ValueError(f"a guess must be whole numbers: {error}") from error
-    if len(tokens) != size or not all(0 <= token < vocabulary for token in tokens):
-        raise ValueError(f"a guess must be {size} tokens from 0 to {vocabulary - 1}, got {tokens}")
+    tokens = wholes("tokens of a guess", guessed, most=vocabulary - 1)
+    if len(tokens) != size:
+        raise ValueError(f"a guess must be {size} tokens, got {tokens}")
     return tokens
 
 
@@ -128,12 +125,7 @@ def decode_jacobi(
         ValueError: a block below 1 or no whole number; a guess that is none, when it is made; or
             as `decode_cached`.
     """
-    try:
-        block = index(block)
-    except TypeError as error:
-        raise ValueError(f"block must be a whole number: {error}") from error
-    if block < 1:
-        raise ValueError(f"a block must have at least 1 token, got {block}")
+    block = whole("block", block, least=1)
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     block = min(block, max(map(batch.room, range(len(batch.texts)))))
     capacity = max(batch.limits) + block

@@ -13,13 +13,13 @@ length is gpt-fast's.
 """
 
 from collections.abc import Sequence
-from operator import index
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from minillm.config import ModelConfig
+from minillm.whole import whole, wholes
 
 __all__ = ["KVCache", "kv_bytes"]
 
@@ -33,6 +33,7 @@ def kv_bytes(config: ModelConfig, tokens: int, dtype: torch.dtype, batch: int = 
     >>> kv_bytes(gpt3, 1, torch.float16)
     4718592
     """
+    tokens, batch = whole("tokens", tokens), whole("batch", batch)
     return config.kv_elements_per_token * dtype.itemsize * tokens * batch
 
 
@@ -53,8 +54,7 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ):
         """Allocate room for `capacity` tokens in each of `batch` rows, all empty."""
-        if batch < 1 or capacity < 1:
-            raise ValueError(f"batch and capacity must be at least 1, got {batch} and {capacity}")
+        batch, capacity = whole("batch", batch, 1), whole("capacity", capacity, 1)
         shape = (config.num_hidden_layers, batch, config.num_key_value_heads)
         self.keys = torch.zeros(*shape, capacity, config.head_dim, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
@@ -104,9 +104,9 @@ class KVCache:
         """The slot of each row where T new tokens start.
 
         Raises:
-            ValueError: no room.
+            ValueError: no room, or no whole number from 0.
         """
-        S = max(self._lengths) + T
+        S = max(self._lengths) + whole("tokens", T)
         if S > self.capacity:
             raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
         return self._lengths
@@ -117,8 +117,6 @@ class KVCache:
         Raises:
             ValueError: a negative count, or more than there is room for.
         """
-        if count < 0:
-            raise ValueError(f"count must be at least 0, got {count}")
         self.room(count)
         self._previous = self._lengths
         self._lengths = [length + count for length in self._lengths]
@@ -130,15 +128,14 @@ class KVCache:
         back to the start.
 
         Raises:
-            ValueError: not one length per row, or a length outside 0 to the present one.
+            ValueError: not one length per row, or none from 0 to the present one.
         """
-        if len(lengths) != len(self._lengths) or not all(
-            0 <= wanted <= held for wanted, held in zip(lengths, self._lengths, strict=True)
+        lengths = wholes("lengths", lengths)
+        if len(lengths) != len(self._lengths) or any(
+            wanted > held for wanted, held in zip(lengths, self._lengths, strict=True)
         ):
-            raise ValueError(
-                f"lengths must be one per row, from 0 to {self._lengths}, got {list(lengths)}"
-            )
-        self._lengths = [index(length) for length in lengths]
+            raise ValueError(f"lengths must be one per row, up to {self._lengths}, got {lengths}")
+        self._lengths = lengths
         self._previous = [min(pair) for pair in zip(self._previous, self._lengths, strict=True)]
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:
@@ -150,10 +147,11 @@ class KVCache:
             ValueError: not one list per batch row, or an index outside the last pass.
         """
         count = [now - then for now, then in zip(self._lengths, self._previous, strict=True)]
+        rows = [wholes("rows", kept) for kept in rows]
         if len(rows) != len(count) or any(
-            not 0 <= i < n for kept, n in zip(rows, count, strict=False) for i in kept
+            i >= n for kept, n in zip(rows, count, strict=False) for i in kept
         ):
-            raise ValueError(f"rows must be indices below {count} for each row, got {list(rows)}")
+            raise ValueError(f"rows must be indices below {count} for each row, got {rows}")
         for row, (start, kept) in enumerate(zip(self._previous, rows, strict=True)):
             source = torch.tensor(kept, dtype=torch.int64, device=self.keys.device) + start
             for buffer in (self.keys, self.values):

@@ -19,7 +19,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from operator import index
 
 import torch
 from jaxtyping import Float
@@ -35,6 +34,7 @@ from minillm.lookahead_window import Window
 from minillm.ngram_pool import NGramPool
 from minillm.noise import Noise
 from minillm.sampling import GREEDY, Sampler
+from minillm.whole import whole
 
 __all__ = ["LookaheadStep", "Looked", "decode_lookahead"]
 
@@ -98,12 +98,7 @@ def decode_lookahead(
         ValueError: W or G below 1, N below 2, or no whole numbers; a guess that is none; or as
             `decode_cached`.
     """
-    try:
-        W, N, G = map(index, (W, N, G))
-    except TypeError as error:
-        raise ValueError(f"W, N and G must be whole numbers: {error}") from error
-    if W < 1 or G < 1 or N < 2:
-        raise ValueError(f"W and G must be at least 1 and N at least 2, got {W}, {G} and {N}")
+    W, N, G = whole("W", W, least=1), whole("N", N, least=2), whole("G", G, least=1)
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     capacity = max(batch.limits) + Window.most(W, N) + G * (N - 1)
     cache = KVCache(

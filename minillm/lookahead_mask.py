@@ -13,12 +13,13 @@ Dimensions: T tokens of the pass.
 Source: arXiv 2402.02057, figure 2(b).
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+from minillm.kept import kept
 
 __all__ = ["Layout", "lookahead_layout"]
 
@@ -41,7 +42,7 @@ class Layout(NamedTuple):
     mask: Bool[Tensor, "T T"]
 
 
-@lru_cache(maxsize=256)
+@kept
 def lookahead_layout(window: tuple[int, ...], guesses: int, length: int) -> Layout:
     """Lay out a window with lines of these lengths, and as many guesses of one length."""
     places = [(0, line, j) for line, size in enumerate(window) for j in range(size)]

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 
 from minillm.kv_cache import KVCache
+from minillm.timing import now
 from minillm.transformer import Transformer
+from minillm.whole import whole, wholes
 
 __all__ = ["Machine", "measure_machine", "measure_tokens", "reading", "reference_run"]
 
@@ -136,12 +138,11 @@ def measure_tokens(
     Raises:
         ValueError: no counts, or one below 1; repeats below 1; more tokens than the context holds.
     """
+    repeats, cached = whole("repeats", repeats, least=1), whole("cached", cached)
+    counts = wholes("counts", counts, least=1)
     shapes = {m: (m, 1) if rows else (1, m) for m in counts}  # (B, T)
-    if not shapes or min(shapes) < 1 or repeats < 1 or cached < 0:
-        raise ValueError(
-            "counts and repeats must be at least 1, cached at least 0, "
-            f"got counts={list(counts)}, repeats={repeats}, cached={cached}"
-        )
+    if not shapes:
+        raise ValueError("there are no counts of tokens to measure")
     longest = cached + max(T for _, T in shapes.values())
     if longest > model.config.max_position_embeddings:
         raise ValueError(
@@ -189,14 +190,6 @@ def _times(run: Callable[[], object], device: torch.device) -> list[float]:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
+    start = now(device)
     run()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    """For what was handed to the device; a CPU has done it by then."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    return now(device) - start

@@ -15,7 +15,6 @@ a whole model on a GPU.
 """
 
 import copy
-from operator import index
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from minillm.kv_cache import KVCache
 from minillm.norm import RMSNorm
 from minillm.step_loop import step
 from minillm.transformer import Block, Transformer
+from minillm.whole import whole
 
 __all__ = ["Megakernel"]
 
@@ -73,7 +73,8 @@ class Megakernel:
     @staticmethod
     def fits(model: Transformer) -> bool:
         """Whether the loop computes what this model does: the library's own, part by part."""
-        plain = Transformer(model.config)
+        with torch.device("meta"):  # where nothing is drawn
+            plain = Transformer(model.config)
         parts = {name: _kind(module) for name, module in model.named_modules()}
         return (
             parts == {name: _kind(module) for name, module in plain.named_modules()}
@@ -95,15 +96,16 @@ class Megakernel:
             ValueError: a token or position that the model does not know, or a cache without room
                 or of another shape.
         """
-        slots, token, (L, _, G, D, C, _, V) = cache.capacity, index(token), self._sizes
+        slots, (L, _, G, D, C, _, V) = cache.capacity, self._sizes
         if any(
             buffer.shape != (L, 1, G, slots, D) or not plain_numbers(buffer)
             for buffer in (cache.keys, cache.values)
         ):
             raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
         [start] = cache.room(1)
-        if not (0 <= token < V and start < len(self._cos)):
-            raise ValueError(f"token {token} at position {start} is beyond what the model knows")
+        token = whole("token", token, most=V - 1)
+        if start >= len(self._cos):
+            raise ValueError(f"position {start} is beyond the context of {len(self._cos)} tokens")
         logits = torch.empty(V, dtype=torch.float32, device="cpu")
         step(
             self._embedding.data_ptr() + _BYTES * token * C,

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from minillm.whole import whole
+
 __all__ = ["Unused", "firing_rates", "hot_neurons", "neighbours", "unused", "unused_by_law"]
 
 _HOT = 0.8  # of all openings that the hot neurons make
@@ -26,7 +28,7 @@ _HOT = 0.8  # of all openings that the hot neurons make
 
 def firing_rates(gates: Float[Tensor, "L *tokens F"]) -> Float[Tensor, "L F"]:
     """How often each neuron's gate is open: 0 is a dead neuron, on these tokens at least."""
-    return torch.stack([(layer != 0).flatten(0, -2).double().mean(0) for layer in gates])
+    return torch.stack([(layer != 0).flatten(0, -2).cpu().double().mean(0) for layer in gates])
 
 
 def hot_neurons(rates: Float[Tensor, "L F"]) -> Int[Tensor, " L"]:
@@ -51,9 +53,7 @@ def unused_by_law(X: float, N: int) -> float:
     """
     if not 0 <= X <= 1:
         raise ValueError(f"X is a share, from 0 to 1, got {X}")
-    if N < 1:
-        raise ValueError(f"N must be at least 1, got {N}")
-    return X**N
+    return X ** whole("N", N, least=1)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def unused(opened: Bool[Tensor, "L M N F"]) -> Unused:
     Args:
         opened: which gates are open, by layer, group of tokens and token.
     """
-    N = opened.shape[2]
+    opened, N = opened.cpu(), opened.shape[2]
     shut = 1 - torch.stack([layer.double().mean((0, 1)) for layer in opened])  # (L, F), how often
     return Unused(
         measured=torch.stack([(~layer.any(1)).double().mean() for layer in opened]),
@@ -98,6 +98,5 @@ def neighbours(opened: Bool[Tensor, "L B T F"], N: int) -> Bool[Tensor, "L M N F
         ValueError: N below 1, or beyond the texts.
     """
     T = opened.shape[2]
-    if not 1 <= N <= T:
-        raise ValueError(f"N must be from 1 to the {T} tokens of a text, got {N}")
+    N = whole("N", N, least=1, most=T)
     return torch.cat(opened[:, :, : T // N * N].split(N, dim=2), dim=1)

@@ -5,6 +5,8 @@ Source: arXiv 2402.02057, section 3.2; the bound for each token is the authors' 
 
 from collections.abc import Sequence
 
+from minillm.whole import whole
+
 __all__ = ["NGramPool"]
 
 
@@ -22,9 +24,7 @@ class NGramPool:
     """
 
     def __init__(self, n: int, bound: int):
-        if n < 2 or bound < 1:
-            raise ValueError(f"n must be at least 2 and bound at least 1, got {n} and {bound}")
-        self.n, self.bound = n, bound
+        self.n, self.bound = whole("n", n, least=2), whole("bound", bound, least=1)
         self._behind: dict[int, list[tuple[int, ...]]] = {}
 
     def add(self, gram: Sequence[int]) -> None:

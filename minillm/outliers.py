@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from minillm.int8 import Int8Rows
 from minillm.quantization import Spec, quantize
+from minillm.whole import wholes
 
 __all__ = ["THRESHOLD", "OutlierLinear", "outlier_channels"]
 
@@ -37,12 +38,15 @@ class OutlierLinear(nn.Module):
     Args:
         plain: the naive twin.
         channels: which inputs stay floats.
+
+    Raises:
+        ValueError: a channel that the layer does not have.
     """
 
     def __init__(self, plain: nn.Linear, channels: Sequence[int]):
         super().__init__()
         weight = plain.weight.detach()
-        self.channels = sorted(set(channels))
+        self.channels = sorted(set(wholes("channels", channels, most=plain.in_features - 1)))
         self.columns = weight[:, self.channels].float()  # (N, O)
         rest = weight.clone()
         rest[:, self.channels] = 0

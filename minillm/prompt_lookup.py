@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 from minillm.config import ModelConfig
 from minillm.drafters import Drafting, Proposal
 from minillm.sampling import Sampler
+from minillm.whole import whole
 
 __all__ = ["PromptLookup", "lookup"]
 
@@ -27,9 +28,7 @@ class PromptLookup:
     """
 
     def __init__(self, longest: int = 3):
-        if longest < 1:
-            raise ValueError(f"longest must be at least 1, got {longest}")
-        self.longest = longest
+        self.longest = whole("longest", longest, least=1)
 
     def start(self, target: ModelConfig, rows: int, capacity: int) -> Drafting:
         """Begin a run."""
@@ -48,13 +47,13 @@ class _Lookup:
         u: Sequence[Tensor],
     ) -> list[Proposal]:
         return [
-            self._certain(lookup(text, self._longest)[:count], row.device)
-            for text, count, row in zip(texts, counts, u, strict=True)
+            self._certain(lookup(text, self._longest)[:count])
+            for text, count in zip(texts, counts, strict=True)
         ]
 
-    def _certain(self, guesses: Sequence[int], device: torch.device) -> Proposal:
+    def _certain(self, guesses: Sequence[int]) -> Proposal:
         """A copied token was drawn from a distribution with all its mass on it."""
-        tokens = torch.tensor(guesses, dtype=torch.int64, device=device)
+        tokens = torch.tensor(guesses, dtype=torch.int64, device="cpu")
         return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
@@ -64,11 +63,15 @@ class _Lookup:
 def lookup(text: Sequence[int], longest: int) -> Sequence[int]:
     """What followed the latest earlier occurrence of the text's last tokens.
 
+    Raises:
+        ValueError: longest is no whole number from 1.
+
     >>> lookup([1, 2, 3, 9, 2, 3], longest=3)
     [9, 2, 3]
     >>> lookup([1, 2, 3], longest=3)
     []
     """
+    longest = whole("longest", longest, least=1)
     for n in range(min(longest, len(text) - 1), 0, -1):
         tail = text[-n:]
         for start in range(len(text) - n - 1, -1, -1):

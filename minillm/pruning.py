@@ -22,6 +22,7 @@ from minillm.attention import Attend, attention_weights, causal_mask
 from minillm.hooks import hooked
 from minillm.swapped import swapped
 from minillm.transformer import MLP, Transformer
+from minillm.whole import whole
 
 __all__ = ["ThresholdedGate", "TopKAttend", "cats", "sinks_and_window", "teal", "top_k_attention"]
 
@@ -73,8 +74,7 @@ def top_k_attention(model: Transformer, k: int) -> Transformer:
     Raises:
         ValueError: k below 1, or beyond the context.
     """
-    if not 1 <= k <= model.config.max_position_embeddings:
-        raise ValueError(f"k must be from 1 to {model.config.max_position_embeddings}, got {k}")
+    k = whole("k", k, least=1, most=model.config.max_position_embeddings)
     attends = [module for module in model.modules() if isinstance(module, Attend)]
     return swapped(model, {attend: TopKAttend(k) for attend in attends})
 
@@ -111,8 +111,7 @@ def sinks_and_window(T: int, sinks: int, window: int) -> Bool[Tensor, "T T"]:
     Raises:
         ValueError: sinks below 0, or a window below 1.
     """
-    if sinks < 0 or window < 1:
-        raise ValueError(f"sinks must be at least 0 and window 1, got {sinks} and {window}")
+    sinks, window = whole("sinks", sinks), whole("window", window, least=1)
     causal = causal_mask(T, T, torch.device("cpu"))
     return causal & (~causal.tril(-window) | (torch.arange(T) < sinks))
 

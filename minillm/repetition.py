@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from minillm.decoding import Model, collect, decode_cached, generators
 from minillm.sampling import Sampler
+from minillm.whole import whole
 
 __all__ = ["Repetition", "distinct", "repetition"]
 
@@ -24,8 +25,7 @@ def distinct(tokens: Sequence[int], n: int = 4) -> float:
     >>> distinct([1, 2, 1, 2, 1, 2], n=2)
     0.4
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    n = whole("n", n, least=1)
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     if not grams:
         raise ValueError(f"{len(tokens)} tokens hold no {n}-gram")

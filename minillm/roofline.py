@@ -16,6 +16,7 @@ Sources: the roofline model (Williams, Waterman, Patterson, Communications of th
 from dataclasses import dataclass
 
 from minillm.config import ModelConfig
+from minillm.whole import whole
 
 __all__ = ["Work", "free_tokens", "seconds", "work"]
 
@@ -87,11 +88,7 @@ def work(
     >>> work(tiny, new=1, cached=2)  # FLOPs: 2 x (32 + 16 + 72) + 4 x 2 x 2 x 3 + 2 x 32
     Work(flops=352, weight_bytes=656, cache_bytes=64, activation_bytes=264)
     """
-    if new < 1 or cached < 0 or batch < 1:
-        raise ValueError(
-            "new and batch must be at least 1, cached at least 0, "
-            f"got new={new}, batch={batch}, cached={cached}"
-        )
+    new, cached, batch = whole("new", new, 1), whole("cached", cached), whole("batch", batch, 1)
     if logits not in ("all", "last"):
         raise ValueError(f"logits must be 'all' or 'last', got {logits!r}")
     _above_zero(weight_bytes=weight_bytes, cache_bytes=cache_bytes)

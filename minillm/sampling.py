@@ -10,7 +10,6 @@ Sources: top-k (arXiv 1805.04833), top-p or nucleus (arXiv 1904.09751); order of
 Hugging Face transformers.
 """
 
-import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -51,11 +50,12 @@ class Sampler:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
 
     def probabilities(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-        """The distribution that tokens are drawn from, in float64; a logit of -inf bans its token.
+        """The distribution that tokens are drawn from, in float64 on the host; -inf bans a token.
 
         Raises:
             ValueError: a logit is NaN or infinity, or all of a row are -inf.
         """
+        logits = logits.cpu()  # not every device has float64
         _require_law(logits)
         if self.temperature == 0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
@@ -121,5 +121,5 @@ def _in_topk(logits: Float[Tensor, "*B V"], k: int) -> Bool[Tensor, "*B V"]:
 
 def _require_law(logits: Tensor) -> None:
     """See that each row has a largest logit: NaN, infinity and rows of -inf alone have none."""
-    if not math.isfinite(logits.amax(-1).sum(dtype=torch.float64).item()):
+    if logits.amax(-1).mul(0).sum().item() != 0:  # NaN times 0, and infinity times 0, are NaN
         raise ValueError("logits must be finite, or -inf for some tokens of a row")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from minillm.hooks import hooked
 from minillm.transformer import Transformer
+from minillm.whole import wholes
 
 __all__ = ["fold", "input_peaks", "plant_outliers", "smooth", "smoothing_scales"]
 
@@ -75,10 +76,9 @@ def plant_outliers(
         ValueError: a channel that the model does not have.
     """
     C = model.config.hidden_size
-    if any(not 0 <= channel < C for channel in channels):
-        raise ValueError(f"channels are from 0 to {C - 1}, got {list(channels)}")
+    channels = wholes("channels", channels, most=C - 1)
     s = torch.ones(C, device=model.device, dtype=model.dtype)
-    s[list(channels)] = 1 / factor
+    s[channels] = 1 / factor
     return fold(model, dict.fromkeys(_behind_norms(model), s))
 
 

@@ -22,6 +22,7 @@ from minillm.attention import Attend, attention_weights, causal_mask
 from minillm.hooks import hooked
 from minillm.training.objective import gate_outputs
 from minillm.transformer import Transformer
+from minillm.whole import whole
 
 __all__ = ["Observed", "mass_of_top", "observe", "share_below"]
 
@@ -109,6 +110,5 @@ def mass_of_top(weights: Float[Tensor, "*rows S"], k: int) -> Float[Tensor, "*ro
     >>> mass_of_top(torch.tensor([[0.5, 0.125, 0.25, 0.125]]), 2)
     tensor([0.7500])
     """
-    if not 1 <= k <= weights.shape[-1]:
-        raise ValueError(f"k must be from 1 to the {weights.shape[-1]} keys, got {k}")
+    k = whole("k", k, least=1, most=weights.shape[-1])
     return weights.sort(dim=-1, descending=True).values[..., :k].sum(-1)

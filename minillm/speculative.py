@@ -14,7 +14,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from operator import index
 
 import torch
 from jaxtyping import Float
@@ -28,7 +27,9 @@ from minillm.lookahead_verification import agree
 from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speedup import AdaptiveGamma
+from minillm.timing import now
 from minillm.verification import verify
+from minillm.whole import whole
 
 __all__ = ["Round", "Verified", "decode_speculative"]
 
@@ -108,13 +109,8 @@ def decode_speculative(
         ValueError: gamma below 1 or no whole number, a drafter of another vocabulary, or one that
             guesses more than it may; or as `decode_cached`.
     """
-    try:
-        gamma = gamma if isinstance(gamma, AdaptiveGamma) else index(gamma)
-    except TypeError as error:
-        raise ValueError(f"gamma must be a whole number or an AdaptiveGamma: {error}") from error
+    gamma = gamma if isinstance(gamma, AdaptiveGamma) else whole("gamma", gamma, least=1)
     largest = gamma.largest if isinstance(gamma, AdaptiveGamma) else gamma
-    if largest < 1:
-        raise ValueError(f"gamma must be at least 1, got {largest}")
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     rows, capacity = len(batch.texts), max(batch.limits) + largest
     cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
@@ -142,9 +138,9 @@ def _speculate(
             made = [len(proposal.guesses) for proposal in proposals]
             if any(n > most for n, most in zip(made, counts, strict=True)):
                 raise ValueError(f"the drafter may make {counts} guesses, it made {made}")
-            drafted = time.perf_counter()
+            drafted = now(model.device)
             computed, logits = _score(model, batch, cache, held, proposals)
-            scored = time.perf_counter()
+            scored = now(model.device)
             rows = tuple(
                 _judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
                 for b, n in enumerate(counts)
@@ -200,7 +196,7 @@ def _judge(
     if sampler.temperature == 0:  # the limit of `verify`, without writing out p and q
         *kept, token = agree([guesses], sampler.choose(logits, u).tolist()).tokens
     else:
-        at = torch.tensor(guesses, dtype=torch.int64, device=logits.device)
+        at = torch.tensor(guesses, dtype=torch.int64, device="cpu")
         accepted, token = verify(sampler.probabilities(logits), q, at, u)
         kept = list(guesses[:accepted])
     tokens = (*kept, token)

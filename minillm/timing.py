@@ -11,13 +11,16 @@ Source: the interval of the sign test (H. A. David, Order Statistics, section 7.
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 from statistics import median
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Comparison", "Pair", "compare", "interleave", "median_interval"]
+import torch
+
+__all__ = ["Comparison", "Pair", "compare", "in_turn", "interleave", "median_interval", "now"]
 
 Ours = TypeVar("Ours")
 Theirs = TypeVar("Theirs")
@@ -25,6 +28,13 @@ Result = TypeVar("Result")
 
 _MISSES = 0.05  # how often the interval may fail to hold the true median
 _WIDEST = 1.5  # an interval whose ends differ by more than this factor says nothing
+
+
+def now(device: torch.device) -> float:
+    """The clock, in seconds, when the device has done what it was handed; a CPU has by then."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,20 @@ class Pair(Generic[Ours, Theirs]):
     theirs: Theirs
     our_seconds: float
     their_seconds: float
+
+
+def in_turn(rounds: Iterable[Sequence[Callable[[], Any]]]) -> Iterator[list[Any]]:
+    """Run what is compared round by round, every second round in the opposite order.
+
+    Over two rounds all have stood in the middle: a machine that gets slower, slows all alike.
+
+    >>> said = []
+    >>> list(in_turn([(lambda: said.append("a"), lambda: said.append("b"))] * 2)), said
+    ([[None, None], [None, None]], ['a', 'b', 'b', 'a'])
+    """
+    for index, runs in enumerate(rounds):
+        order = -1 if index % 2 else 1
+        yield [run() for run in runs[::order]][::order]
 
 
 def interleave(
@@ -52,16 +76,12 @@ def interleave(
     for _ in range(warm_up):
         for run in runs[0]:
             run()
-    for index, (ours, theirs) in enumerate(runs):
-        if index and time.perf_counter() - begin > budget:
-            return
-        if index % 2:
-            b, b_seconds = _timed(theirs)
-            a, a_seconds = _timed(ours)
-        else:
-            a, a_seconds = _timed(ours)
-            b, b_seconds = _timed(theirs)
+    for (a, a_seconds), (b, b_seconds) in in_turn(
+        [[partial(_timed, run) for run in pair] for pair in runs]
+    ):
         yield Pair(a, b, a_seconds, b_seconds)
+        if time.perf_counter() - begin > budget:
+            return
 
 
 def _timed(run: Callable[[], Result]) -> tuple[Result, float]:

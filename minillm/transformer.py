@@ -104,8 +104,8 @@ class Transformer(nn.Module):
                 default. Cached tokens are always visible.
 
         Raises:
-            ValueError: a position beyond the context, a cache of another batch, or one without
-                room for T more tokens.
+            ValueError: a position below 0 or beyond the context, a cache of another batch, or one
+                without room for T more tokens.
         """
         cached = [0] if cache is None else cache.lengths.tolist()
         if cache is not None and len(cached) != len(tokens):

@@ -4,11 +4,12 @@ Where CI is set, warnings are errors: elsewhere a new version of a dependency ma
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -31,6 +32,23 @@ import minillm  # noqa: E402
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("CI"):
         config.addinivalue_line("filterwarnings", "error")
+
+
+def drawn() -> tuple[object, ...]:
+    """Where the global generators of torch and NumPy stand; Python's own is the type checker's."""
+    _, key, *place = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), key.tobytes(), place
+
+
+@pytest.fixture(autouse=True)
+def nothing_draws_globally() -> Iterator[None]:
+    """Randomness is an argument: what a test calls leaves the global generators alone.
+
+    Where a test, or another's library, has to draw, it does so in `torch.random.fork_rng()`.
+    """
+    before = drawn()
+    yield
+    assert drawn() == before, "a global generator moved"
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ BUGS = [
     Mutation(
         "truncate forgets one token too many",
         "kv_cache",
-        "        self._lengths = [index(length) for length in lengths]\n",
+        "        self._lengths = lengths\n",
         "        self._lengths = [max(length - 1, 0) for length in lengths]\n",
         "truncate_and_continue",
     ),

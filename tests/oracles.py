@@ -105,10 +105,16 @@ def tiny_config(lib: ModuleType, **sizes):
 def tiny(lib: ModuleType, *, seed: int = 0, dtype: torch.dtype = torch.float64, **sizes):
     """A random model whose next tokens vary: biases and norms are random too."""
     generator = torch.Generator().manual_seed(seed)
-    model = lib.Transformer(tiny_config(lib, **sizes)).to(torch.float64)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.5, generator=generator)
+    with torch.device("meta"):  # where torch draws nothing of its own
+        model = lib.Transformer(tiny_config(lib, **sizes))
+    weights = {
+        name: torch.empty(weight.shape, dtype=torch.float64).normal_(std=0.5, generator=generator)
+        for name, weight in model.named_parameters()
+    }
+    tied = model.config.tie_word_embeddings
+    model.load_state_dict(weights, assign=True, strict=not tied)
+    if tied:
+        model.head.weight = model.embed.weight
     return model.to(dtype).eval().requires_grad_(False)
 
 

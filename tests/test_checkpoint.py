@@ -56,7 +56,8 @@ def theirs(kind: str, path: Path, **changes: Any) -> Any:
         "tie_word_embeddings": False,
     }
     config = getattr(transformers, kind)(**(fields | changes))
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.random.fork_rng():
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -115,10 +115,12 @@ def another_eps(model: Transformer) -> None:
     model.blocks[1].mlp_norm.eps = 1e-3
 
 
+@torch.random.fork_rng()
 def a_bias_in_a_block(model: Transformer) -> None:
     model.blocks[0].attention.out = nn.Linear(24, 24)
 
 
+@torch.random.fork_rng()
 def a_bias_in_the_head(model: Transformer) -> None:
     model.head = nn.Linear(24, 31)
 
@@ -135,6 +137,7 @@ def columns_first(model: Transformer) -> None:
     model.embed.weight = nn.Parameter(model.embed.weight.T.contiguous().T, requires_grad=False)
 
 
+@torch.random.fork_rng()
 def a_narrower_mlp(model: Transformer) -> None:
     model.blocks[0].mlp.down = nn.Linear(5, 24, bias=False)
 
@@ -208,8 +211,8 @@ def test_a_cache_with_other_values_is_refused() -> None:
     [
         ({"batch": 2}, 0, "not made for this model"),
         ({"dtype": torch.float64}, 0, "not made for this model"),
-        ({}, -1, "token -1 at position 0 is beyond"),
-        ({}, 31, "token 31 at position 0 is beyond"),
+        ({}, -1, "token must be from 0 to 30, got -1"),
+        ({}, 31, "token must be from 0 to 30, got 31"),
     ],
 )
 def test_what_would_be_read_out_of_bounds(cache: Any, token: int, message: str) -> None:

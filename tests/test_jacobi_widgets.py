@@ -8,6 +8,7 @@ from typing import Any
 import oracles
 import pytest
 import torch
+from drift import ratios_hold
 from tokenizers import Tokenizer
 
 import minillm
@@ -25,7 +26,6 @@ from widgets.jacobi_gain import (
     Passes,
     cost_at,
     measure_blocks,
-    plain_passes,
     rate,
 )
 from widgets.jacobi_laws import LawModel
@@ -333,9 +333,13 @@ def test_curves_must_have_the_points_of_their_control() -> None:
         JacobiGainExplorer(passes, {}, V)
 
 
-def test_plain_passes_read_a_token_each() -> None:
-    plain = plain_passes(counting(9), [PROMPT], 5)
-    assert (plain.tokens, plain.read, plain.a_pass) == (4, (1, 1, 1, 1), 1)
+def test_a_machine_that_slows_down_moves_no_gain() -> None:
+    def measure(model: Any) -> dict[Any, float]:
+        plain, runs = measure_blocks(model, [PROMPT, PROMPT], [1, 4, 8], max_new_tokens=12)
+        found = {(name, size): run for name, by in runs.items() for size, run in by.items()}
+        return {key: run.measured(plain) for key, run in found.items()}
+
+    ratios_hold(counting(1000), measure)
 
 
 # Laws

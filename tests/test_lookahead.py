@@ -337,12 +337,10 @@ def test_a_narrow_window_has_room_while_it_grows(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"W": 0}, "W and G must be at least 1 and N at least 2, got 0, 5 and 4"),
-        ({"G": 0}, "got 5, 0 and 4"),
-        ({"N": 1}, "N at least 2, got 5, 5 and 1"),
-        ({"N": 0}, "N at least 2"),
-        ({"W": -1, "N": -1}, "at least"),
-        ({"guess": lambda text, size, vocabulary: [1]}, "a guess must be 6 tokens from 0 to 30"),
+        ({"W": 0}, "W must be at least 1, got 0"),
+        ({"G": 0}, "G must be at least 1, got 0"),
+        ({"N": 1}, "N must be at least 2, got 1"),
+        ({"guess": lambda text, size, vocabulary: [1]}, "a guess must be 6 tokens, got"),
         ({"prompts": []}, "at least one prompt"),
         ({"prompts": [[1], []]}, "at least one token"),
         ({"prompts": [[1] * 64]}, "leaves no room in the context of 64"),
@@ -365,7 +363,7 @@ def test_any_whole_number_is_a_setting_and_nothing_else(tiny: Tiny, name: str) -
     """Called without the check of annotations, as readers call it."""
     decode: Any = partial(inspect.unwrap(decode_lookahead), tiny(), [[1]], max_new_tokens=9)
     assert minillm.collect(decode(**{name: torch.tensor(3)})) == minillm.collect(decode())
-    with pytest.raises(ValueError, match="W, N and G must be whole numbers"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, got 2.5"):
         decode(**{name: 2.5})
 
 

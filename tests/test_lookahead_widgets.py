@@ -8,6 +8,7 @@ from typing import Any
 
 import oracles
 import pytest
+from drift import ratios_hold
 from tokenizers import Tokenizer
 
 import minillm
@@ -401,6 +402,15 @@ def test_the_run_explorer(draft: Transformer, tokenizer: Tokenizer) -> None:
     explorer.controls["text"].value = "<b>&amp;</b> 🎈\n"
     for k in range(explorer.player.film.steps):
         assert ET.fromstring(picture(explorer.player.film, k)) is not None
+
+
+def test_a_machine_that_slows_down_moves_no_gain() -> None:
+    def measure(model: Any) -> dict[Any, float]:
+        plain, runs = measure_settings(model, [PROMPT, PROMPT], [1, 4], [2, 4], max_new_tokens=12)
+        found = {(N, W): run for N, by in runs.items() for W, run in by.items()}
+        return {key: run.measured(plain) for key, run in found.items()}
+
+    ratios_hold(counting(9), measure)
 
 
 def test_settings_are_measured_by_n_and_by_what_a_pass_reads() -> None:

@@ -50,7 +50,7 @@ def test_other_n_grams_are_refused(gram: list[int]) -> None:
 
 @pytest.mark.parametrize(("n", "bound"), [(1, 2), (0, 2), (2, 0), (2, -1)])
 def test_pools_of_nothing_are_refused(n: int, bound: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1, got {n} and {bound}"):
+    with pytest.raises(ValueError, match=r"(n|bound) must be at least"):
         NGramPool(n, bound)
 
 

@@ -163,6 +163,7 @@ def test_a_cache_made_for_another_model_is_refused(other) -> None:
 
 @pytest.mark.parametrize("name", available())
 @pytest.mark.parametrize("bias", [False, True])
+@torch.random.fork_rng()
 def test_a_row_alone_equals_the_row_in_a_block(name, bias) -> None:
     torch.manual_seed(0)
     linear = nn.Linear(96, 80, bias=bias).requires_grad_(False)
@@ -293,6 +294,7 @@ def test_a_torch_without_the_private_operators(monkeypatch) -> None:
         optimized(model, "oneDNN packed")
 
 
+@torch.random.fork_rng()
 def test_a_race_names_a_kernel_for_each_matrix() -> None:
     names = race([nn.Linear(64, 96), nn.Linear(96, 64)])
     assert len(names) == 2

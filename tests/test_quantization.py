@@ -396,6 +396,7 @@ def test_bad_scales_are_refused(tiny: Any) -> None:
         plant_outliers(model, [64])
 
 
+@torch.random.fork_rng()
 def test_split_outliers_cost_little_and_rows_stay_alone() -> None:
     plain = torch.nn.Linear(64, 24)
     x = normal(5, 64)
@@ -410,6 +411,7 @@ def test_split_outliers_cost_little_and_rows_stay_alone() -> None:
         torch.testing.assert_close(split(x[r : r + 1]), split(x)[r : r + 1])
 
 
+@torch.random.fork_rng()
 def test_outliers_of_a_layer_in_half_precision_are_split_off_too() -> None:
     plain = torch.nn.Linear(64, 24)
     x = normal(5, 64)

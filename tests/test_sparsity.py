@@ -324,5 +324,5 @@ def test_sinks_and_a_window_by_hand() -> None:
     ]
     assert sinks_and_window(5, 0, 5).equal(causal_mask(5, 5, torch.device("cpu")))
     for sinks, window in ((-1, 2), (0, 0)):
-        with pytest.raises(ValueError, match="sinks must be at least 0 and window 1"):
+        with pytest.raises(ValueError, match=r"(sinks|window) must be at least"):
             sinks_and_window(5, sinks, window)

@@ -780,7 +780,7 @@ def test_any_whole_number_is_a_gamma_and_nothing_else() -> None:
         steps = decode(gamma=gamma)
         assert [step.rows[0].guesses for step in steps] == [(1, 2, 3), (5, 6, 7)]
     for wrong in (2.5, "3", None):
-        with pytest.raises(ValueError, match="gamma must be a whole number or an AdaptiveGamma"):
+        with pytest.raises(ValueError, match="gamma must be a whole number"):
             decode(gamma=wrong)
 
 
@@ -842,14 +842,6 @@ def test_a_target_that_answers_nan_is_refused() -> None:
     steps = decode_speculative(target, [[1]], drafter=DraftModel(draft), max_new_tokens=3)
     with pytest.raises(ValueError, match="logits must be finite"):
         next(steps)
-
-
-def test_global_randomness_is_left_alone() -> None:
-    target, draft = tiny_pair(minillm)
-    state = torch.get_rng_state()
-    options: Any = {"max_new_tokens": 9, "sampler": Sampler(), "generators": generators(0, 1)}
-    collect(decode_speculative(target, [[1]], drafter=DraftModel(draft), **options))
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_cache_has_room_for_the_guesses_and_no_more() -> None:

@@ -196,6 +196,16 @@ def test_no_global_randomness(path: Path) -> None:
     assert "random" not in roots(path)
 
 
+@each_module
+def test_tensors_are_kept_by_ours_and_not_by_functools(path: Path) -> None:
+    """What functools caches is handed out itself: to be changed, or stuck in inference mode."""
+    if "torch" in roots(path):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                decorators = {ast.unparse(each).split("(")[0] for each in node.decorator_list}
+                assert not decorators & {"cache", "lru_cache"}, node.name
+
+
 def test_nothing_is_fetched_from_a_cdn() -> None:
     cdn = re.compile(
         r"(https?:)?//[\w.-]*(cdn|unpkg|jsdelivr|esm\.sh|skypack|googleapis|gstatic|typekit)",

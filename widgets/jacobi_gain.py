@@ -8,14 +8,17 @@ the distance between what V predicts and what is measured. Lookahead is judged i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import ipywidgets
 
 from minillm.decoding import Model, Step, decode_cached
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
+from minillm.timing import in_turn
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
@@ -26,11 +29,14 @@ __all__ = [
     "Passes",
     "cost_at",
     "measure_blocks",
+    "measure_passes",
     "pairs_elsewhere",
-    "plain_passes",
     "rate",
     "right_behind",
 ]
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,25 @@ def cost_at(V: Mapping[int, float], m: float) -> float:
     return (V[low] + part * (V[high] - V[low])) / V[1]
 
 
-def plain_passes(model: Model, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Passes:
-    """Plain decoding of the prompts, one after the other."""
-    runs = [list(decode_cached(model, [p], max_new_tokens=max_new_tokens)) for p in prompts]
-    return Passes.of(runs)
+def measure_passes(
+    decoders: Mapping[Key, Callable[[Sequence[Sequence[int]]], Iterator[Step]]],
+    prompts: Sequence[Sequence[int]],
+) -> dict[Key, Passes]:
+    """Run all decoders on each prompt, in turn; of an even number of prompts no drift remains.
+
+    Raises:
+        ValueError: as `Passes.of`.
+    """
+    runs = [[partial(_steps, decode, prompt) for decode in decoders.values()] for prompt in prompts]
+    runs[0][0]()  # warms up
+    texts = zip(*in_turn(runs), strict=True)
+    return {name: Passes.of(steps) for name, steps in zip(decoders, texts, strict=True)}
+
+
+def _steps(
+    decode: Callable[[Sequence[Sequence[int]]], Iterator[Step]], prompt: Sequence[int]
+) -> list[Step]:
+    return list(decode([prompt]))
 
 
 def measure_blocks(
@@ -122,19 +143,15 @@ def measure_blocks(
     max_new_tokens: int = 32,
 ) -> tuple[Passes, dict[str, dict[int, Passes]]]:
     """Plain decoding, and Jacobi decoding by what blocks start from and by their size."""
-    plain_passes(model, prompts[:1], max_new_tokens)  # warms up
-    found: dict[str, dict[int, Passes]] = {name: {} for name in GUESSES}
-    for block in blocks:
-        for name, guess in GUESSES.items():
-            found[name][block] = Passes.of(
-                list(
-                    decode_jacobi(
-                        model, [prompt], block=block, guess=guess, max_new_tokens=max_new_tokens
-                    )
-                )
-                for prompt in prompts
-            )
-    return plain_passes(model, prompts, max_new_tokens), found
+    common: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+    decoders: dict[Any, Any] = {"plain": partial(decode_cached, model, **common)} | {
+        (name, block): partial(decode_jacobi, model, block=block, guess=guess, **common)
+        for name, guess in GUESSES.items()
+        for block in blocks
+    }
+    found = measure_passes(decoders, prompts)
+    runs = {name: {block: found[name, block] for block in blocks} for name in GUESSES}
+    return found["plain"], runs
 
 
 def right_behind(runs: Iterable[Sequence[JacobiStep]], most: int) -> list[tuple[int, int]]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets
 from tokenizers import Tokenizer
 
-from minillm import Sampler, Transformer, generators
+from minillm import Sampler, Transformer, decode_cached, generators
 from minillm.jacobi import GUESSES
 from minillm.lookahead import LookaheadStep, Looked, decode_lookahead
 from minillm.lookahead_pass import MaskedModel
 from minillm.tokens import encode, pieces
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film
-from widgets.jacobi_gain import GainExplorer, Passes, plain_passes, rate
+from widgets.jacobi_gain import GainExplorer, Passes, measure_passes, rate
 from widgets.lookahead_mask import mask_film
 from widgets.lookahead_run import found_in_text, run_film
 
@@ -167,18 +168,14 @@ def measure_settings(
     max_new_tokens: int = 48,
 ) -> tuple[Passes, dict[int, dict[int, Passes]]]:
     """Plain decoding, and lookahead by N of `lengths` and W = G of `widths`."""
-    plain_passes(model, prompts[:1], max_new_tokens)  # warms up
-    found = {
-        N: {
-            W: Passes.of(
-                list(decode_lookahead(model, [p], W=W, N=N, G=W, max_new_tokens=max_new_tokens))
-                for p in prompts
-            )
-            for W in widths
-        }
+    common: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+    decoders: dict[Any, Any] = {"plain": partial(decode_cached, model, **common)} | {
+        (N, W): partial(decode_lookahead, model, W=W, N=N, G=W, **common)
         for N in lengths
+        for W in widths
     }
-    return plain_passes(model, prompts, max_new_tokens), found
+    found = measure_passes(decoders, prompts)
+    return found["plain"], {N: {W: found[N, W] for W in widths} for N in lengths}
 
 
 class LookaheadGainExplorer(GainExplorer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 
 import ipywidgets
@@ -19,7 +20,9 @@ from minillm import loops
 from minillm.linear import Kernel, prepare
 from minillm.neurons import Unused, firing_rates, hot_neurons, neighbours, unused
 from minillm.skipping import SkippingMLP, open_neurons
+from minillm.timing import in_turn
 from minillm.transformer import MLP
+from minillm.whole import whole, wholes
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
 from widgets.common.stable import digits, verbatim
 from widgets.common.strings import say
@@ -182,7 +185,11 @@ def measure_costs(
         densities: shares of open gates.
         batches: rows of a pass.
         rounds: of which the fastest counts.
+
+    Raises:
+        ValueError: batches or rounds that are no whole numbers from 1.
     """
+    rounds, batches = whole("rounds", rounds, least=1), wholes("batches", batches, least=1)
     C, F = mlps[0].gate_up.in_features, mlps[0].down.in_features
     dense = [(prepare("x @ W.T", m.gate_up), prepare("x @ W.T", m.down)) for m in mlps]
     skips = [SkippingMLP(mlp) for mlp in mlps]
@@ -193,9 +200,8 @@ def measure_costs(
         x = torch.randn(R, C, generator=source)
         for density in densities:
             gates = (torch.rand(R, F, generator=source) < density).float()
-            times = [
-                (_time_dense(dense, x), _time_skipping(sparse, x, gates)) for _ in range(rounds + 1)
-            ][1:]
+            both = partial(_time_dense, dense, x), partial(_time_skipping, sparse, x, gates)
+            times = list(in_turn([both] * (rounds + 1)))[1:]  # the first round warms up
             union, opened = int(gates.any(0).sum()), int(gates.sum())
             found[density][R] = Cost(
                 tuple(min(side) / len(mlps) for side in zip(*times, strict=True)),

@@ -40,7 +40,8 @@ def unnoticed(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[str]]]:
                 said = _run(cell, space)
             if cell.id in chains:
                 after = dict(space)
-                true = {key for key, x in said.items() if x is True and key[1:3] in cell.claims}
+                claims = {(cell.id, *place) for place in cell.claims}
+                true = {key for key, x in said.items() if x is True and key[:3] in claims}
                 standing = _standing(true, chains[cell.id], before, space)
                 _restore(space, after)
                 stay = [f"line {line}: stays True" for _, line, _, _ in sorted(standing)]

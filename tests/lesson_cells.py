@@ -15,7 +15,7 @@ __all__ = ["Cell", "cells_of", "needed"]
 
 NEAR = 1e-3
 _METER = "widgets.common.meter"
-_EQUAL = {"equal", "allclose", "isclose", "exact", "grade"}  # attributes
+_EQUAL = {"equal", "allclose", "isclose"}  # attributes
 
 
 class Cell(NamedTuple):
@@ -135,10 +135,15 @@ def _root(node: ast.AST) -> str:
 def _claims_equality(said: ast.expr) -> bool:
     nodes = list(ast.walk(said))
     compared = [node for node in nodes if isinstance(node, ast.Compare)]
-    ordered = [node for node in compared if not isinstance(node.ops[0], ast.Eq | ast.In)]
-    if any(isinstance(node, ast.Not) for node in nodes) or not all(map(_is_near, ordered)):
+    ordered = [node for node in compared if not isinstance(node.ops[0], ast.Eq)]
+    denied = any(isinstance(node, ast.Not) for node in nodes)
+    if denied or not all(map(_is_near, ordered)) or any(map(_counts, compared)):
         return False
     return bool(compared) or any(getattr(node, "attr", "") in _EQUAL for node in nodes)
+
+
+def _counts(compared: ast.Compare) -> bool:
+    return isinstance(compared.left, ast.Call) and getattr(compared.left.func, "id", "") == "len"
 
 
 def _is_near(compared: ast.Compare) -> bool:

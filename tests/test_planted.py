@@ -93,8 +93,7 @@ def test_only_what_a_check_needs_is_run(tmp_path: Path) -> None:
         ("same = a == b\nprint(same)", [(2, 0)]),
         ("found = []\nfound.append(a == b)\nprint(all(found))", [(3, 0)]),
         ("print((a - b).abs().max() < 1e-10)", [(1, 0)]),
-        ("print(verdict.grade in ('identical', 'rounding'))", [(1, 0)]),
-        ("print('faster:', ours < theirs)\nprint(a - b < 0.1, 5, not a == b)", []),
+        ("print('faster:', ours < theirs)\nprint(a - b < 0.1, 5, not a == b, len(a) == 3)", []),
     ],
 )
 def test_a_claim_of_equality_is_told_from_other_statements(

@@ -1,7 +1,7 @@
 """Seven defects of guess and verify, each a small change of this library's own source.
 
 They look right and write fluent text. `patched` runs our modules with one of them in it, so that
-readers can hunt it with the meters, and tests can prove that the meters see it.
+readers can hunt it with the meters, and tests can check that the meters see it.
 
 The public cases were read in the named repositories; "constructed" means that none is known.
 """

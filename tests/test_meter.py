@@ -1,6 +1,7 @@
-"""The exactness meter: green only for what was proven, with scripted steps and the real model."""
+"""The exactness meter: green only for what was compared, with scripted steps and the real model."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from xml.etree import ElementTree
@@ -12,13 +13,18 @@ from torch import Tensor
 from minillm.batch import Row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
+from minillm.drafters import DraftModel, early_exit
 from minillm.kv_cache import KVCache
+from minillm.optimized import optimized
 from minillm.sampling import Sampler
+from minillm.skipping import skipping
+from minillm.speculative import decode_speculative
 from minillm.transformer import Transformer
 from widgets.common.exactness import compare
-from widgets.common.meter import Watched, measure, meter, watch_cache
+from widgets.common.meter import Watched, compare_cache, measure, meter, watch
 
 PROMPTS = [[0, 5, 6, 7], [0, 9]]
+TwinOf = Callable[[Transformer], Transformer]
 
 
 def _steps(*rows: Sequence[tuple[int, Sequence[float]]], size: int = 1) -> Iterator[Step]:
@@ -39,10 +45,12 @@ def _steps(*rows: Sequence[tuple[int, Sequence[float]]], size: int = 1) -> Itera
 A, B, C = (0, [2.0, 1.0, 0.0]), (1, [0.0, 1.0, 0.5]), (2, [0.0, 0.0, 3.0])
 
 
-def test_equal_runs_are_proven_however_steps_are_cut() -> None:
+def test_equal_runs_are_identical_however_steps_are_cut() -> None:
     verdict = compare(_steps([A, B, C]), _steps([A, B, C], size=2))
-    assert (verdict.grade, verdict.tokens, verdict.difference) == ("proven", 3, 0)
-    assert verdict.note().text() == "Exactness: tokens equal: all 3\nlogits equal within 1e-10"
+    assert (verdict.grade, verdict.tokens, verdict.difference) == ("identical", 3, 0)
+    assert verdict.note().text() == (
+        "Exactness: identical on this run: all 3 tokens\nlogits equal within 1e-10"
+    )
 
 
 def test_a_tie_is_excused_by_rounding() -> None:
@@ -104,7 +112,7 @@ def test_sixteen_bits_need_a_stated_bound() -> None:
 
     with pytest.raises(ValueError, match=r"no bound is known for torch\.float16"):
         compare(half(), half())
-    assert compare(half(), half(), bound=0.1).grade == "proven"
+    assert compare(half(), half(), bound=0.1).grade == "identical"
 
 
 # the real model
@@ -116,7 +124,7 @@ def model(request: pytest.FixtureRequest) -> Transformer:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_cache_is_proven_exact(model: Transformer, temperature: float) -> None:
+def test_the_cache_equals_a_fresh_prefill(model: Transformer, temperature: float) -> None:
     def decode(decoder: object, prompts: Sequence[Sequence[int]]) -> Iterator[Step]:
         return decoder(  # type: ignore[operator]
             model,
@@ -128,7 +136,7 @@ def test_the_cache_is_proven_exact(model: Transformer, temperature: float) -> No
 
     naive, fast = partial(decode, decode_recomputed), partial(decode, decode_cached)
     verdict = measure(naive, fast, PROMPTS, cache_of=model)
-    assert (verdict.grade, verdict.tokens, verdict.cached) == ("proven", 16, 11 + 9)
+    assert (verdict.grade, verdict.tokens, verdict.cached) == ("identical", 16, 11 + 9)
     assert verdict.bound == {torch.float64: 1e-10, torch.float32: 1e-4}[model.dtype]
 
 
@@ -142,23 +150,92 @@ def test_a_decoder_without_a_cache_says_so(model: Transformer) -> None:
     assert "keeps no cache" in verdict.note().text()
 
 
-def test_a_spoiled_cache_is_caught_in_the_decoders_own_cache(
+TWINS: dict[str, TwinOf] = {
+    "itself": lambda model: model,
+    "copy": copy.deepcopy,
+    "optimized": partial(optimized, kernel="F.linear"),
+    "skipping": partial(skipping, kernel="F.linear"),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("when", [11, 10**6], ids=["late", "never"])
+def test_a_spoiled_cache_is_caught_whatever_model_runs(
+    model: Transformer, twin: str, when: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fused blocks too, whose cache `append` never sees."""
+    runs, naive = TWINS[twin](model), list(_decode(model, PROMPTS))
+    spoil_caches(monkeypatch, when)
+    verdict = measure(lambda _: iter(naive), partial(_decode, runs), PROMPTS, cache_of=runs)
+    assert verdict.first is None  # late: the tokens need not change any more
+    assert verdict.grade == ("different" if when < 20 else "identical")
+    assert ("the cache differs from a fresh prefill" in verdict.note().text()) == (when < 20)
+
+
+def spoil_caches(monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+    """Once the longest row is to hold `when` tokens, one of them is off by 1e-3."""
+    advance = KVCache.advance
+
+    def spoiled(self: KVCache, count: int) -> None:
+        advance(self, count)
+        if int(self.lengths.max()) == when:
+            self.values[0, 0, 0, 2] += 1e-3
+
+    monkeypatch.setattr(KVCache, "advance", spoiled)
+
+
+def test_a_cache_that_spoils_everything_it_stores_does_not_spoil_the_truth(
     model: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append = KVCache.append
 
     def spoiled(self: KVCache, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        found = append(self, layer, k, v)
-        if int(self.lengths.max()) == 10:  # late: the tokens need not change any more
-            self.values[0, 0, 0, 2] += 1e-3
-        return found
+        return append(self, layer, k + 1e-3, v)
 
-    naive = list(_decode(model, PROMPTS))
+    twin = copy.deepcopy(model)
     monkeypatch.setattr(KVCache, "append", spoiled)
-    steps = iter(naive)
-    verdict = measure(lambda _: steps, partial(_decode, model), PROMPTS, cache_of=model)
-    assert verdict.grade == "different"
-    assert "the cache differs from a fresh prefill" in verdict.note().text()
+    naive = partial(decode_recomputed, model, max_new_tokens=8)
+    assert measure(naive, partial(_decode, twin), PROMPTS, cache_of=twin).grade == "different"
+
+
+@pytest.mark.parametrize("twin", list(TWINS)[1:])
+def test_a_model_that_did_not_run_is_refused(model: Transformer, twin: str) -> None:
+    fast = partial(_decode, TWINS[twin](model))
+    with pytest.raises(ValueError, match="cache_of must be the model that runs: 0 of its 2 layers"):
+        measure(partial(_decode, model), fast, PROMPTS, cache_of=model)
+
+
+def test_a_model_of_which_only_some_layers_ran_is_refused(model: Transformer) -> None:
+    drafter = DraftModel(early_exit(model, 1))  # shares the model's first block
+    fast = partial(decode_speculative, copy.deepcopy(model), drafter=drafter, max_new_tokens=8)
+    with pytest.raises(ValueError, match="1 of its 2 layers were seen"):
+        measure(partial(_decode, model), fast, PROMPTS, cache_of=model)
+
+
+def test_layers_with_caches_of_their_own_are_refused(model: Transformer) -> None:
+    def fast(prompts: Sequence[Sequence[int]]) -> Iterator[Step]:
+        yield from _decode(model, prompts)
+        alone = early_exit(model, 1)
+        alone.hidden(torch.tensor([[1]]), KVCache(alone.config, 1, 1, dtype=alone.dtype))
+
+    with pytest.raises(ValueError, match="with 2 different caches"):
+        measure(partial(_decode, model), fast, PROMPTS, cache_of=model)
+
+
+def test_of_a_draft_that_shares_blocks_the_targets_cache_is_compared(model: Transformer) -> None:
+    drafter = DraftModel(early_exit(model, 1))
+    fast = partial(decode_speculative, model, drafter=drafter, max_new_tokens=8)
+    verdict = measure(partial(_decode, model), fast, PROMPTS, cache_of=model)
+    assert (verdict.grade, verdict.cached) == ("identical", 11 + 9)
+
+
+def test_a_cache_that_holds_more_than_it_should_is_different(model: Transformer) -> None:
+    cache = KVCache(model.config, 1, 8, dtype=model.dtype)
+    with torch.inference_mode():
+        model(torch.tensor([[0, 5, 6]]), cache)
+    assert compare_cache(model, cache, [[0, 5, 6]], [3]) <= 1e-4
+    assert compare_cache(model, cache, [[0, 5, 6]], [2]) == float("inf")
+    assert compare_cache(model, None, [[0, 5, 6]], [3]) == float("inf")
 
 
 def test_another_model_is_caught(model: Transformer) -> None:
@@ -171,7 +248,7 @@ def test_another_model_is_caught(model: Transformer) -> None:
 
 def test_the_hooks_are_removed(model: Transformer) -> None:
     def interrupted() -> None:
-        with watch_cache(model) as watched:
+        with watch(model.blocks) as watched:
             seen.append(watched)
             list(_decode(model, PROMPTS))
             raise ZeroDivisionError
@@ -192,7 +269,8 @@ def test_the_card_keeps_raw_differences_to_the_live_view(model: Transformer) -> 
     ElementTree.fromstring(data["image/svg+xml"])
     assert "largest difference on this run" in card.html
     assert "largest difference" not in data["image/svg+xml"] + data["text/plain"]
-    assert data["text/plain"].startswith("Exactness: tokens equal: all 8\nlogits equal within 1e-")
+    said = "Exactness: identical on this run: all 8 tokens\nlogits equal within 1e-"
+    assert data["text/plain"].startswith(said)
 
 
 def _decode4(model: Transformer, prompts: Sequence[Sequence[int]]) -> Iterator[Step]:

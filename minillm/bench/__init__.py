@@ -1,4 +1,4 @@
-"""`minillm bench`: what each trick gains on this machine, and the proof that it changed nothing.
+"""`minillm bench`: what each trick gains on this machine, and what was found equal.
 
 Both sides of a row run in turn in one process; the ratio is above 1 where ours is faster.
 `minillm.timing` says how ratio and interval are made, `minillm.bench.rows` how to add a row.

@@ -29,6 +29,7 @@ __all__ = [
     "offline_page",
     "serve",
     "serve_lab",
+    "write_cells",
     "write_notebook",
 ]
 
@@ -55,6 +56,12 @@ SLOW = "[anywidget] Failed to initialize model."
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
 }
+
+# What the notebook itself holds: how JupyterLab draws an error differs between versions.
+FAILURES = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
+    .flatMap(cell => cell.outputs ?? [])
+    .filter(output => output.output_type === 'error')
+    .map(output => `${output.ename}: ${output.evalue}`)"""
 
 FIGURES = """element => [...element.querySelectorAll(
     'svg, img, canvas, table')]
@@ -154,7 +161,12 @@ def offline_page(browser: Browser, absent: str | None = None) -> Iterator[Page]:
 
 def write_notebook(path: Path, *names: str) -> None:
     """A notebook of those explorers that has never been run."""
-    cells = [nbformat.v4.new_code_cell(EXPLORERS[name]) for name in ("setup", *names)]
+    write_cells(path, *(EXPLORERS[name] for name in ("setup", *names)))
+
+
+def write_cells(path: Path, *sources: str) -> None:
+    """A notebook of code cells that has never been run."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
@@ -276,8 +288,7 @@ class LabPage:
         )
         self.page.wait_for_function("() => window.ranAll !== undefined", timeout=RUN_ALL)
         self.wait_idle()
-        errors = self.page.locator('.jp-OutputArea-output[data-mime-type*="error"]')
-        failures = errors.all_inner_texts()
+        failures = self.page.evaluate(FAILURES)
         assert not failures, "\n".join(failures)
         self._wait_for_widgets()
 

@@ -1,7 +1,7 @@
 """A reader opens a lesson in JupyterLab, runs it, and moves a control."""
 
 import pytest
-from lab import LabPage
+from lab import LabPage, write_cells
 from playwright.sync_api import expect
 
 SLIDER = ".widget-slider .noUi-handle"  # an ipywidgets one: the kernel draws the answer
@@ -23,3 +23,11 @@ def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesso
     before = lab_page.figures(explorer)
     slider.press("ArrowRight")
     lab_page.wait_changed(explorer, before)
+
+
+def test_a_cell_that_fails_is_an_assertion_error(lab_page: LabPage):
+    """How JupyterLab draws it is its own affair."""
+    write_cells(lab_page.lab.folder / "fails.ipynb", "1 + 1", "1 / 0")
+    lab_page.open("fails.ipynb")
+    with pytest.raises(AssertionError, match="ZeroDivisionError: division by zero"):
+        lab_page.run_all()

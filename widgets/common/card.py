@@ -1,7 +1,7 @@
 """A card: the shape of everything the kit says that is not a film.
 
 A reveal, the verdict on an exercise, the exactness meter: each is a heading and a few statements,
-every statement with a mark (proven, nearly, wrong, open). `Note` holds that as data and writes it
+every statement with a mark (holds, nearly, wrong, open). `Note` holds that as data and writes it
 as HTML for the live view, as SVG and as text for where no kernel runs. `Card` shows any HTML in
 the look of the course. Texts are escaped here, once; a mark is a token state of the theme.
 """

@@ -56,14 +56,14 @@ class Verdict:
         return self.difference <= self.bound
 
     @property
-    def grade(self) -> Literal["proven", "rounding", "different", "empty"]:
+    def grade(self) -> Literal["identical", "rounding", "different", "empty"]:
         """Rounding excuses another token only where both choices score alike, within the bounds."""
         if self.tokens == 0 and self.first is None:
             return "empty"
         if not self.close or (self.cache is not None and not self.cache <= self.bound):
             return "different"
         if self.first is None:
-            return "proven"
+            return "identical"
         tie = self.margin is not None and self.margin <= 2 * self.bound
         return "rounding" if tie else "different"
 

@@ -104,7 +104,7 @@ CATALOGUE: dict[str, str] = {
     "exercise.loop": "Is there a loop that never ends?",
     # exactness meter
     "meter.heading": "Exactness",
-    "meter.tokens": "tokens equal: all {tokens}",
+    "meter.tokens": "identical on this run: all {tokens} tokens",
     "meter.rounding": "equal within rounding; first different token: number {first}",
     "meter.margin": "there the two best tokens are less than {margin} apart",
     "meter.different": "tokens differ: first at number {first}{row}",

@@ -1,0 +1,163 @@
+"""Run a lesson's checks again with a deviation planted, without Jupyter: which do not notice?
+
+Of a lesson only those cells are run that a check needs, and the last of them again for each
+deviation.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from deviations import NoisyProducts, deviated, other_logits, spoiled_caches, wrong_token
+from lesson_cells import Cell, needed
+
+from minillm.decoding import Step
+from widgets.common import meter as meters
+from widgets.common.exactness import Verdict
+
+__all__ = ["unnoticed"]
+
+REACH = 3  # cells that are run again for a check, its own among them
+_NO_TRICK = ("minillm.tokens", "minillm.heldout", "minillm.checkpoint", "minillm.recorded")
+
+Said = dict[tuple[str, int, int, int], Any]  # cell, line, argument, how often before: the value
+Space = dict[str, Any]
+
+
+def unnoticed(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[str]]]:
+    """Of each cell with checks: how many, and those that no planted deviation turns red."""
+    chains = {cell.id: needed(cells, i) for i, cell in enumerate(cells) if cell.checks}
+    wanted = {cell.id for chain in chains.values() for cell in chain}
+    space, before = Space(), dict[str, Space]()
+    for cell in cells:
+        if cell.id in wanted:
+            before[cell.id] = dict(space)
+            with _planted_meters() as (green, deaf):
+                said = _run(cell, space)
+            if cell.id in chains:
+                after = dict(space)
+                claims = {(cell.id, *place) for place in cell.claims}
+                true = {key for key, x in said.items() if x is True and key[:3] in claims}
+                standing = _standing(true, chains[cell.id], before, space)
+                _restore(space, after)
+                stay = [f"line {line}: stays True" for _, line, _, _ in sorted(standing)]
+                yield cell.id, len(green) + len(true), [*deaf, *stay]
+
+
+def _standing(
+    true: set[Any], chain: Sequence[Cell], before: Mapping[str, Space], space: Space
+) -> set[Any]:
+    """What stays True whatever is planted."""
+    for reach in range(1, min(REACH, len(chain)) + 1):
+        again = chain[-reach:]
+        for plant in _plants(before[again[0].id], again):
+            if not true:
+                return true
+            _restore(space, before[again[0].id])
+            true = true - _turned(plant, again, space)
+    return true
+
+
+def _restore(space: Space, then: Space) -> None:
+    space.clear()
+    space.update(then)
+
+
+def _turned(plant: "Plant", cells: Sequence[Cell], space: Space) -> set[Any]:
+    """What is False with a deviation planted; nothing where the cells cannot live with it."""
+    said = Said()
+    try:
+        with warnings.catch_warnings(action="ignore"), plant(space):
+            for cell in cells:
+                said = _run(cell, space)
+    except Exception:
+        return set()
+    return {key for key, value in said.items() if value is False}
+
+
+def _run(cell: Cell, space: Space) -> Said:
+    """Run a cell; what it printed itself."""
+    said = Said()
+
+    def hear(*args: Any, **_: Any) -> None:
+        frame = sys._getframe(1)
+        for place, value in enumerate(args):
+            key, count = (frame.f_code.co_filename, frame.f_lineno, place), 0
+            while (*key, count) in said:
+                count += 1
+            said[*key, count] = value
+
+    space["print"] = hear
+    exec(compile(cell.tree, cell.id, "exec"), space)
+    return said
+
+
+# What is planted
+
+
+Plant = Callable[[Space], AbstractContextManager[Any]]
+
+
+def _plants(space: Space, cells: Sequence[Cell]) -> Iterator[Plant]:
+    """Decoders first, then products of matrices, then all else of ours that the cells call."""
+    names = set[str]().union(*(cell.reads for cell in cells))
+    for name in list(names):
+        names |= set(getattr(getattr(space.get(name), "__code__", None), "co_names", ()))
+    ours = sorted(name for name in names if _is_ours(space.get(name)))
+    decoders = [name for name in ours if "decode" in repr(space[name])]
+    yield from (partial(_planted, name, 1e-3) for name in decoders)
+    yield from (lambda _, size=size: NoisyProducts(size) for size in (1e-3, 1.0))
+    yield from (partial(_planted, name, size) for name in ours for size in (1e-3, 10.0))
+
+
+def _is_ours(value: Any) -> bool:
+    """Whether the lesson has it from the library's tricks, or is itself its author."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_ours, value.values()))
+    value = getattr(value, "func", value)  # of a partial
+    home = getattr(value, "__module__", None) or type(value).__module__
+    written_here = home == "builtins" and hasattr(value, "__code__")
+    return written_here or (home.startswith("minillm") and home not in _NO_TRICK)
+
+
+@contextmanager
+def _planted(name: str, size: float, space: Space) -> Iterator[None]:
+    with deviated(space[name], size) as space[name]:
+        yield
+
+
+@contextmanager
+def _planted_meters() -> Iterator[tuple[list[Verdict], list[str]]]:
+    """Meters that are green only if deviations are red: their verdicts, and what went unnoticed."""
+    green, deaf = list[Verdict](), list[str]()
+    measure, compare = meters.measure, meters.compare
+
+    def hear(what: str, verdict: Verdict) -> None:
+        if verdict.grade != "different":
+            deaf.append(f"the meter does not see {what}")
+
+    def compare_planted(a: Iterable[Step], b: Iterable[Step], **how: Any) -> Verdict:
+        naive, fast = list(a), list(b)
+        verdict = compare(naive, fast, **how)
+        if verdict.grade in ("identical", "rounding"):
+            green.append(verdict)
+            hear("a wrong token", compare(naive, map(wrong_token, fast), **how))
+            hear("other logits", compare(naive, map(other_logits, fast), **how))
+        return verdict
+
+    def measure_planted(naive: Any, fast: Any, prompts: Any, **how: Any) -> Verdict:
+        def spoiled(prompts: Any) -> Iterator[Step]:
+            with spoiled_caches():
+                yield from fast(prompts)
+
+        verdict = measure(naive, fast, prompts, **how)
+        if verdict.cache is not None:
+            hear("a spoiled cache", measure(naive, spoiled, prompts, **how))
+        return verdict
+
+    with patch.multiple(meters, measure=measure_planted, compare=compare_planted):
+        yield green, deaf

@@ -20,6 +20,7 @@ from minillm.evaluation import evaluate
 from minillm.exactness import joint_law, text_law
 from minillm.gain import measure_gain
 from minillm.heldout import openings
+from minillm.int8_twin import INT8, int8_twin
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
 from minillm.lookahead import decode_lookahead
@@ -30,6 +31,7 @@ from minillm.ngram_pool import NGramPool
 from minillm.outliers import OutlierLinear
 from minillm.prompt_lookup import PromptLookup, lookup
 from minillm.pruning import sinks_and_window, top_k_attention
+from minillm.quantized_model import quantize_model
 from minillm.repetition import distinct, repetition
 from minillm.roofline import work
 from minillm.smoothing import plant_outliers
@@ -37,7 +39,7 @@ from minillm.sparsity import mass_of_top
 from minillm.speculative import decode_speculative
 from minillm.verification import verify
 from minillm.whole import whole, wholes
-from widgets.jacobi_gain import measure_blocks, plain_passes
+from widgets.jacobi_gain import measure_blocks
 from widgets.lookahead import measure_settings
 
 MODEL = tiny(minillm)
@@ -113,7 +115,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "measure_blocks": lambda n: measure_blocks(MODEL, TWO, [n]),
     "measure_settings, widths": lambda n: measure_settings(MODEL, TWO, [n], [2]),
     "measure_settings, lengths": lambda n: measure_settings(MODEL, TWO, [1], [n]),
-    "plain_passes": lambda n: plain_passes(MODEL, TWO, n),
 }
 
 
@@ -130,11 +131,11 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("wrong", [-1, 1.5, True, "1", None], ids=repr)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_what_is_no_whole_number_is_refused(call: Callable[[Any], Any], wrong: Any) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        call(wrong)
+def test_what_is_no_whole_number_is_refused(call: Callable[[Any], Any]) -> None:
+    for wrong in (-1, 1.5, True, "1", None):
+        with pytest.raises(ValueError, match="must be"):
+            call(wrong)
 
 
 @pytest.mark.parametrize("three", [3, np.int64(3), torch.tensor(3)], ids=repr)
@@ -147,3 +148,17 @@ def test_what_is_one_is_taken(three: Any) -> None:
 def test_the_span_is_said(value: int) -> None:
     with pytest.raises(ValueError, match=f"^n must be from 3 to 5, got {value}$"):
         whole("n", value, least=3, most=5)
+
+
+@pytest.mark.parametrize("position", [-1, 64])
+def test_positions_are_those_of_the_context(position: int) -> None:
+    with pytest.raises(ValueError, match=f"position.* {position}"):
+        MODEL.hidden(torch.tensor([[1]]), positions=torch.tensor([position]))
+
+
+def test_an_int8_twin_knows_no_token_below_0_as_its_naive_twin() -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16}
+    quantized = quantize_model(tiny(minillm, dtype=torch.float32, **sizes), INT8)
+    for model in (quantized, int8_twin(quantized, round_activations=False)):
+        with pytest.raises(IndexError):
+            model.embed(torch.tensor([[-1]]))

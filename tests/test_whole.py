@@ -26,7 +26,7 @@ from minillm.kv_cache import kv_bytes
 from minillm.lookahead import decode_lookahead
 from minillm.machine import measure_tokens
 from minillm.megakernel import Megakernel
-from minillm.neurons import unused_by_law
+from minillm.neurons import neighbours, unused_by_law
 from minillm.ngram_pool import NGramPool
 from minillm.outliers import OutlierLinear
 from minillm.prompt_lookup import PromptLookup, lookup
@@ -35,12 +35,15 @@ from minillm.quantized_model import quantize_model
 from minillm.repetition import distinct, repetition
 from minillm.roofline import work
 from minillm.smoothing import plant_outliers
-from minillm.sparsity import mass_of_top
+from minillm.sparsity import Observed, mass_of_top, observe
 from minillm.speculative import decode_speculative
 from minillm.verification import verify
 from minillm.whole import whole, wholes
 from widgets.jacobi_gain import measure_blocks
 from widgets.lookahead import measure_settings
+from widgets.sparsity import attention_film
+from widgets.sparsity_gain import measure_costs
+from widgets.transformer_exercises import looks_back
 
 MODEL = tiny(minillm)
 CONFIG, DRAFTER = MODEL.config, DraftModel(MODEL)
@@ -61,7 +64,12 @@ def law(text: tuple[int, ...]) -> tuple[Fraction, ...]:
     return (Fraction(1),)
 
 
+def observed() -> Observed:
+    return observe(MODEL, torch.tensor([[1, 2]]))
+
+
 TWO = [[1], [2]]
+MLP = tiny(minillm, dtype=torch.float32, hidden_act="relu").blocks[0].mlp
 CALLS: dict[str, Callable[[Any], Any]] = {
     "truncate": lambda n: cache(3).truncate([n]),
     "keep": lambda n: cache(3).keep([[n]]),
@@ -112,6 +120,13 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "measure_gain": lambda n: measure_gain(MODEL, DRAFTER, TWO, [n]),
     "measure_batches": lambda n: measure_batches(MODEL, DRAFTER, TWO, [n]),
     "measure_batches, gamma": lambda n: measure_batches(MODEL, DRAFTER, TWO, [1], gamma=n),
+    "attention_film, layer": lambda n: attention_film(observed(), ["a", "b"], n, 0, 0.1),
+    "attention_film, head": lambda n: attention_film(observed(), ["a", "b"], 0, n, 0.1),
+    "looks_back, layer": lambda n: looks_back(n, 0),
+    "looks_back, head": lambda n: looks_back(0, n),
+    "measure_costs, batches": lambda n: measure_costs([MLP], [0.5], [n]),
+    "measure_costs, rounds": lambda n: measure_costs([MLP], [0.5], [1], n),
+    "neighbours": lambda n: neighbours(torch.ones(1, 2, 3, 4).bool(), n),
     "measure_blocks": lambda n: measure_blocks(MODEL, TWO, [n]),
     "measure_settings, widths": lambda n: measure_settings(MODEL, TWO, [n], [2]),
     "measure_settings, lengths": lambda n: measure_settings(MODEL, TWO, [1], [n]),

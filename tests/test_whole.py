@@ -20,25 +20,30 @@ from minillm.evaluation import evaluate
 from minillm.exactness import joint_law, text_law
 from minillm.gain import measure_gain
 from minillm.heldout import openings
+from minillm.int8_twin import INT8, int8_twin
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
 from minillm.lookahead import decode_lookahead
 from minillm.machine import measure_tokens
 from minillm.megakernel import Megakernel
-from minillm.neurons import unused_by_law
+from minillm.neurons import neighbours, unused_by_law
 from minillm.ngram_pool import NGramPool
 from minillm.outliers import OutlierLinear
 from minillm.prompt_lookup import PromptLookup, lookup
 from minillm.pruning import sinks_and_window, top_k_attention
+from minillm.quantized_model import quantize_model
 from minillm.repetition import distinct, repetition
 from minillm.roofline import work
 from minillm.smoothing import plant_outliers
-from minillm.sparsity import mass_of_top
+from minillm.sparsity import Observed, mass_of_top, observe
 from minillm.speculative import decode_speculative
 from minillm.verification import verify
 from minillm.whole import whole, wholes
-from widgets.jacobi_gain import measure_blocks, plain_passes
+from widgets.jacobi_gain import measure_blocks
 from widgets.lookahead import measure_settings
+from widgets.sparsity import attention_film
+from widgets.sparsity_gain import measure_costs
+from widgets.transformer_exercises import looks_back
 
 MODEL = tiny(minillm)
 CONFIG, DRAFTER = MODEL.config, DraftModel(MODEL)
@@ -59,7 +64,12 @@ def law(text: tuple[int, ...]) -> tuple[Fraction, ...]:
     return (Fraction(1),)
 
 
+def observed() -> Observed:
+    return observe(MODEL, torch.tensor([[1, 2]]))
+
+
 TWO = [[1], [2]]
+MLP = tiny(minillm, dtype=torch.float32, hidden_act="relu").blocks[0].mlp
 CALLS: dict[str, Callable[[Any], Any]] = {
     "truncate": lambda n: cache(3).truncate([n]),
     "keep": lambda n: cache(3).keep([[n]]),
@@ -110,10 +120,16 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "measure_gain": lambda n: measure_gain(MODEL, DRAFTER, TWO, [n]),
     "measure_batches": lambda n: measure_batches(MODEL, DRAFTER, TWO, [n]),
     "measure_batches, gamma": lambda n: measure_batches(MODEL, DRAFTER, TWO, [1], gamma=n),
+    "attention_film, layer": lambda n: attention_film(observed(), ["a", "b"], n, 0, 0.1),
+    "attention_film, head": lambda n: attention_film(observed(), ["a", "b"], 0, n, 0.1),
+    "looks_back, layer": lambda n: looks_back(n, 0),
+    "looks_back, head": lambda n: looks_back(0, n),
+    "measure_costs, batches": lambda n: measure_costs([MLP], [0.5], [n]),
+    "measure_costs, rounds": lambda n: measure_costs([MLP], [0.5], [1], n),
+    "neighbours": lambda n: neighbours(torch.ones(1, 2, 3, 4).bool(), n),
     "measure_blocks": lambda n: measure_blocks(MODEL, TWO, [n]),
     "measure_settings, widths": lambda n: measure_settings(MODEL, TWO, [n], [2]),
     "measure_settings, lengths": lambda n: measure_settings(MODEL, TWO, [1], [n]),
-    "plain_passes": lambda n: plain_passes(MODEL, TWO, n),
 }
 
 
@@ -130,11 +146,11 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("wrong", [-1, 1.5, True, "1", None], ids=repr)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_what_is_no_whole_number_is_refused(call: Callable[[Any], Any], wrong: Any) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        call(wrong)
+def test_what_is_no_whole_number_is_refused(call: Callable[[Any], Any]) -> None:
+    for wrong in (-1, 1.5, True, "1", None):
+        with pytest.raises(ValueError, match="must be"):
+            call(wrong)
 
 
 @pytest.mark.parametrize("three", [3, np.int64(3), torch.tensor(3)], ids=repr)
@@ -147,3 +163,17 @@ def test_what_is_one_is_taken(three: Any) -> None:
 def test_the_span_is_said(value: int) -> None:
     with pytest.raises(ValueError, match=f"^n must be from 3 to 5, got {value}$"):
         whole("n", value, least=3, most=5)
+
+
+@pytest.mark.parametrize("position", [-1, 64])
+def test_positions_are_those_of_the_context(position: int) -> None:
+    with pytest.raises(ValueError, match=f"position.* {position}"):
+        MODEL.hidden(torch.tensor([[1]]), positions=torch.tensor([position]))
+
+
+def test_an_int8_twin_knows_no_token_below_0_as_its_naive_twin() -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16}
+    quantized = quantize_model(tiny(minillm, dtype=torch.float32, **sizes), INT8)
+    for model in (quantized, int8_twin(quantized, round_activations=False)):
+        with pytest.raises(IndexError):
+            model.embed(torch.tensor([[-1]]))

@@ -19,6 +19,7 @@ import ipywidgets
 from minillm.decoding import Model, Step, decode_cached
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.timing import in_turn
+from minillm.whole import wholes
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
@@ -142,7 +143,12 @@ def measure_blocks(
     *,
     max_new_tokens: int = 32,
 ) -> tuple[Passes, dict[str, dict[int, Passes]]]:
-    """Plain decoding, and Jacobi decoding by what blocks start from and by their size."""
+    """Plain decoding, and Jacobi decoding by what blocks start from and by their size.
+
+    Raises:
+        ValueError: blocks that are no whole numbers from 1, or texts of fewer than two tokens.
+    """
+    blocks = wholes("blocks", blocks, least=1)
     common: dict[str, Any] = {"max_new_tokens": max_new_tokens}
     decoders: dict[Any, Any] = {"plain": partial(decode_cached, model, **common)} | {
         (name, block): partial(decode_jacobi, model, block=block, guess=guess, **common)

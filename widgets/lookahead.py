@@ -14,6 +14,7 @@ from minillm.jacobi import GUESSES
 from minillm.lookahead import LookaheadStep, Looked, decode_lookahead
 from minillm.lookahead_pass import MaskedModel
 from minillm.tokens import encode, pieces
+from minillm.whole import wholes
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film
 from widgets.jacobi_gain import GainExplorer, Passes, measure_passes, rate
@@ -167,7 +168,12 @@ def measure_settings(
     *,
     max_new_tokens: int = 48,
 ) -> tuple[Passes, dict[int, dict[int, Passes]]]:
-    """Plain decoding, and lookahead by N of `lengths` and W = G of `widths`."""
+    """Plain decoding, and lookahead by N of `lengths` and W = G of `widths`.
+
+    Raises:
+        ValueError: widths that are no whole numbers from 1, or lengths that are none from 2.
+    """
+    widths, lengths = wholes("widths", widths, least=1), wholes("lengths", lengths, least=2)
     common: dict[str, Any] = {"max_new_tokens": max_new_tokens}
     decoders: dict[Any, Any] = {"plain": partial(decode_cached, model, **common)} | {
         (N, W): partial(decode_lookahead, model, W=W, N=N, G=W, **common)

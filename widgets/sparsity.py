@@ -16,6 +16,7 @@ from minillm.neurons import firing_rates
 from minillm.sparsity import Observed, mass_of_top, observe, share_below
 from minillm.tokens import END_OF_TEXT, encode, pieces
 from minillm.transformer import Transformer
+from minillm.whole import whole
 from widgets.common.explorer import FilmExplorer
 from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
 from widgets.common.stable import verbatim
@@ -46,9 +47,10 @@ def attention_film(
         of_maximum: it is in units of the query's largest weight.
 
     Raises:
-        ValueError: a threshold outside [0, 1].
+        ValueError: no such layer or head, or a threshold outside [0, 1].
     """
-    T = len(names)
+    T, (L, _, H, *_) = len(names), seen.weights.shape
+    layer, head = whole("layer", layer, most=L - 1), whole("head", head, most=H - 1)
     weights, visible = seen.weights[layer, 0, head], seen.visible
     shares = share_below(seen.weights[:, 0], threshold, visible, of_maximum=of_maximum)
     outputs = share_below(seen.outputs[layer, 0, head], threshold, of_maximum=of_maximum)

@@ -22,6 +22,7 @@ from minillm.attention import attention_weights
 from minillm.roofline import work
 from minillm.tokens import END_OF_TEXT, encode, pieces
 from minillm.transformer import Block
+from minillm.whole import whole
 from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
 from widgets.common.player import StepPlayer
 from widgets.common.svg import Pictured
@@ -148,8 +149,8 @@ def forward_film(run: Pass, config: ModelConfig, layer: int, head: int) -> Film:
     Raises:
         ValueError: no such layer or head.
     """
-    if not (0 <= layer < config.num_hidden_layers and 0 <= head < config.num_attention_heads):
-        raise ValueError(f"there is no layer {layer} with head {head}")
+    layer = whole("layer", layer, most=config.num_hidden_layers - 1)
+    head = whole("head", head, most=config.num_attention_heads - 1)
     seen = run.layers[layer]
     weights = attention_weights(seen.q, seen.k, None)[0, head]  # (T, T)
     stations = _stations(run, config, layer, head, weights[-1])

@@ -14,6 +14,7 @@ from minillm.attention import attention_weights
 from minillm.checkpoint import load
 from minillm.heldout import stories
 from minillm.tokens import encode
+from minillm.whole import whole
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 from widgets.transformer import watch
 
@@ -159,8 +160,13 @@ def previous_token_head(answer: Any) -> Verdict:
 
 
 def looks_back(layer: int, head: int) -> float:
-    """Mean weight of a head on the token just before, over a held-out story."""
-    return float(_back()[layer, head])
+    """Mean weight of a head on the token just before, over a held-out story.
+
+    Raises:
+        ValueError: no such layer or head.
+    """
+    L, H = _back().shape
+    return float(_back()[whole("layer", layer, most=L - 1), whole("head", head, most=H - 1)])
 
 
 @cache

@@ -16,6 +16,7 @@ __all__ = ["GALLERY", "Bug", "Patch", "patched"]
 
 # Our modules from the model to the decoders; each stands on those before it only.
 _ORDER = (
+    "config_fields",
     "config",
     "norm",
     "attention",

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache, partial
+from importlib import import_module
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from minillm import (
     collect,
     decode_cached,
     generators,
-    speedup,
 )
 from minillm.batch import Batch
 from minillm.bug_gallery import GALLERY, Bug, Patch, patched
@@ -832,8 +832,10 @@ def test_copies_are_made_in_the_order_of_imports() -> None:
     for i, stem in enumerate(bug_gallery._ORDER):
         source = (Path(minillm.__file__).parent / f"{stem}.py").read_text(encoding="utf-8")
         needed = set(re.findall(r"^from minillm\.(\w+) import", source, re.MULTILINE))
-        assert needed <= {*bug_gallery._ORDER[:i], "speedup"}
-    assert "minillm" not in inspect.getsource(speedup)
+        assert needed <= {*bug_gallery._ORDER[:i], "speedup", "timing", "whole"}
+    for stem in ("speedup", "timing", "whole"):
+        source = inspect.getsource(import_module(f"minillm.{stem}"))
+        assert "from minillm" not in source
 
 
 def test_a_target_that_answers_nan_is_refused() -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of child processes
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -27,6 +29,18 @@ install_import_hook([f"minillm.{stem}" for stem in checked], "typecheck.typechec
 import oracles  # noqa: E402
 
 import minillm  # noqa: E402
+
+
+class OneBrowser(LoadScopeScheduling):
+    """A worker gets whole modules; all that need the browser are one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        browser = "tests/browser"
+        return browser if nodeid.startswith(browser) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser:
+    return OneBrowser(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -220,9 +220,9 @@ def test_a_text_costs_the_same_in_one_pass_or_two(
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"new": 0}, "new=0"),
-        ({"new": 1, "cached": -1}, "cached=-1"),
-        ({"new": 1, "batch": 0}, "batch=0"),
+        ({"new": 0}, "new must be at least 1"),
+        ({"new": 1, "cached": -1}, "cached must be at least 0"),
+        ({"new": 1, "batch": 0}, "batch must be at least 1"),
         ({"new": 1, "weight_bytes": 0}, "weight_bytes must be above 0, got 0"),
         ({"new": 1, "cache_bytes": -2}, "cache_bytes must be above 0, got -2"),
         ({"new": 1, "logits": "first"}, "'all' or 'last', got 'first'"),

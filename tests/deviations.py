@@ -20,16 +20,21 @@ from minillm.kv_cache import KVCache
 
 __all__ = ["NoisyProducts", "deviated", "other_logits", "spoiled_caches", "wrong_token"]
 
+CHOICES = ("tokens", "after", "chosen")  # of a row
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "scaled_dot_product", "pointwise")
 
 
 def wrong_token(step: Step) -> Step:
-    """The step with another last token in each row that has one."""
+    """The step with another last token in each row that has one, and last choice if it says it."""
 
     def wrong(tokens: tuple[int, ...]) -> tuple[int, ...]:
         return *tokens[:-1], *(token ^ 1 << random.randrange(10) for token in tokens[-1:])
 
-    return replace(step, rows=tuple(replace(row, tokens=wrong(row.tokens)) for row in step.rows))
+    rows = [
+        replace(row, **{name: wrong(getattr(row, name)) for name in CHOICES if hasattr(row, name)})
+        for row in step.rows
+    ]
+    return replace(step, rows=tuple(rows))
 
 
 def other_logits(step: Step, size: float = 1e-3) -> Step:
@@ -88,7 +93,7 @@ def _deviate(value: Any, size: float, undo: ExitStack) -> Any:
     if isinstance(value, float | Fraction):
         return value + type(value)(size) * (1 + abs(value))
     if isinstance(value, Step):
-        return wrong_token(value)
+        return other_logits(wrong_token(value))
     if isinstance(value, nn.Module):
         return _hooked(value, size, undo)
     if isinstance(value, Iterator):
@@ -104,14 +109,9 @@ def _deviate(value: Any, size: float, undo: ExitStack) -> Any:
 
 
 def _other_tensor(value: Tensor, size: float) -> Tensor:
-    value = value.clone()
     if value.is_floating_point():
         return value + size * (1 + value.abs()) * random.uniform(1, 2)
-    flat = value.view(-1)
-    if len(flat):
-        place = random.randrange(len(flat))
-        flat[place] = ~flat[place] if value.dtype == torch.bool else flat[place] ^ 1
-    return value
+    return value ^ (torch.rand(value.shape) < 0.5).to(value)  # about half of them
 
 
 def _hooked(module: nn.Module, size: float, undo: ExitStack) -> nn.Module:

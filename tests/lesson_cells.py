@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import nbformat
 
+from widgets.notebooks import MEASURED
+
 __all__ = ["Cell", "cells_of", "needed"]
 
 NEAR = 1e-3
@@ -24,12 +26,14 @@ class Cell(NamedTuple):
     Attributes:
         meters: how the lesson calls the exactness meter.
         printed: what it printed when the lesson was committed.
+        measured: whether its outputs are not compared: the cell behind it checks them.
     """
 
     id: str
     tree: ast.Module
     meters: frozenset[str] = frozenset()
     printed: str = ""
+    measured: bool = False
 
     @property
     def binds(self) -> set[str]:
@@ -41,10 +45,11 @@ class Cell(NamedTuple):
         """The names that it needs from cells before it."""
         found, bound = set[str](), set[str]()
         for statement in self.tree.body:
-            names = _bound(statement)
-            inside = set() if isinstance(statement, ast.Assign | ast.AugAssign) else names
-            found |= _names(statement, ast.Load) - bound - inside
-            bound |= names
+            own = {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
+            if not isinstance(statement, ast.Assign | ast.AugAssign):
+                own |= _bound(statement) | _names(statement, ast.Store)
+            found |= _names(statement, ast.Load) - bound - own
+            bound |= _bound(statement)
         return found
 
     @property
@@ -97,7 +102,13 @@ def cells_of(path: Path) -> list[Cell]:
         for alias in node.names
     )
     return [
-        Cell(cell.id, tree, meters, "".join(out.get("text", "") for out in cell.outputs))
+        Cell(
+            cell.id,
+            tree,
+            meters,
+            "".join(out.get("text", "") for out in cell.outputs),
+            MEASURED in cell.metadata.get("tags", []),
+        )
         for cell, tree in zip(cells, trees, strict=True)
     ]
 

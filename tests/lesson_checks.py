@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import FunctionType
 from typing import Any
 from unittest.mock import patch
 
@@ -52,7 +53,8 @@ def _standing(
     true: set[Any], chain: Sequence[Cell], before: Mapping[str, Space], space: Space
 ) -> set[Any]:
     """What stays True whatever is planted."""
-    for reach in range(1, min(REACH, len(chain)) + 1):
+    behind_measured = len(chain) > 1 and chain[-2].measured
+    for reach in range(1 + behind_measured, min(REACH, len(chain)) + 1):
         again = chain[-reach:]
         for plant in _plants(before[again[0].id], again):
             if not true:
@@ -103,25 +105,36 @@ Plant = Callable[[Space], AbstractContextManager[Any]]
 
 
 def _plants(space: Space, cells: Sequence[Cell]) -> Iterator[Plant]:
-    """Decoders first, then products of matrices, then all else of ours that the cells call."""
+    """The library's functions first, decoders before all; what the lesson wrote itself last."""
     names = set[str]().union(*(cell.reads for cell in cells))
     for name in list(names):
         names |= set(getattr(getattr(space.get(name), "__code__", None), "co_names", ()))
-    ours = sorted(name for name in names if _is_ours(space.get(name)))
-    decoders = [name for name in ours if "decode" in repr(space[name])]
-    yield from (partial(_planted, name, 1e-3) for name in decoders)
+    tricks = sorted(name for name in names if _is_trick(space.get(name)))
+    functions = [name for name in tricks if isinstance(_called(space[name]), FunctionType)]
+    functions.sort(key=lambda name: "decode" not in _called(space[name]).__name__)
+    own = sorted(name for name in names if _home(space.get(name)) == "builtins")
+    own = [name for name in own if isinstance(space.get(name), FunctionType)]
+    yield from (partial(_planted, name, 1e-3) for name in functions)
     yield from (lambda _, size=size: NoisyProducts(size) for size in (1e-3, 1.0))
-    yield from (partial(_planted, name, size) for name in ours for size in (1e-3, 10.0))
+    yield from (partial(_planted, name, size) for name in [*tricks, *own] for size in (1e-3, 10.0))
 
 
-def _is_ours(value: Any) -> bool:
-    """Whether the lesson has it from the library's tricks, or is itself its author."""
+def _is_trick(value: Any) -> bool:
+    """Whether the lesson has it from the part of the library that it is about."""
     if isinstance(value, Mapping):
-        return bool(value) and all(map(_is_ours, value.values()))
-    value = getattr(value, "func", value)  # of a partial
-    home = getattr(value, "__module__", None) or type(value).__module__
-    written_here = home == "builtins" and hasattr(value, "__code__")
-    return written_here or (home.startswith("minillm") and home not in _NO_TRICK)
+        return bool(value) and all(map(_is_trick, value.values()))
+    home = _home(value)
+    return home.startswith("minillm") and home not in _NO_TRICK
+
+
+def _called(value: Any) -> Any:
+    """The function of a partial."""
+    return getattr(value, "func", value)
+
+
+def _home(value: Any) -> str:
+    value = _called(value)
+    return getattr(value, "__module__", None) or type(value).__module__
 
 
 @contextmanager

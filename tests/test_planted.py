@@ -78,9 +78,9 @@ def test_only_what_a_check_needs_is_run(tmp_path: Path) -> None:
         "a = 2",
         "found[0] = a",
         "b = a\nunused = b",
-        "def f():\n    return a + found[0]",
+        "def f(b):\n    unused = b\n    return a + found[0] + unused",
         "unused += 1",
-        "print(f() == 4)",
+        "print(f(0) == 4)",
     )
     assert [cell.id for cell in needed(cells, 6)] == ["c0", "c1", "c2", "c4", "c6"]
 

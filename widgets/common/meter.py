@@ -94,8 +94,9 @@ def compare_cache(
         texts: prompt and new tokens of each row.
         cached: how many tokens of each row the cache should hold (`Step.cached`).
     """
-    held = [0] * len(cached) if cache is None else cache.lengths.tolist()
-    if held != list(cached):
+    if cache is None:
+        return float("inf") if any(cached) else 0.0
+    if cache.lengths.tolist() != list(cached):
         return float("inf")
     attends = [module for module in model.modules() if isinstance(module, Attend)]
     worst = 0.0

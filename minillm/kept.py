@@ -18,13 +18,13 @@ def kept(make: Callable[..., Made]) -> Callable[..., Made]:
     """
 
     @lru_cache(maxsize=256)
-    def once(*given: Any) -> Any:
+    def once(*given: Any, **named: Any) -> Any:
         with torch.inference_mode(False):
-            return make(*given)
+            return make(*given, **named)
 
     @wraps(make)
-    def copied(*given: Any) -> Any:
-        made = once(*given)
+    def copied(*given: Any, **named: Any) -> Any:
+        made = once(*given, **named)
         return type(made)(*map(torch.clone, made)) if isinstance(made, tuple) else made.clone()
 
     return copied

@@ -4,9 +4,10 @@ Nothing is in float64 there, no operation mixes its tensors with those of the CP
 has no groups of heads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -58,9 +59,9 @@ def _wrapped(x: Any) -> Any:
 
 
 @contextmanager
-def elsewhere() -> Iterator[None]:
-    """What is made on the device meanwhile is one of its tensors."""
-    with _Elsewhere():
+def elsewhere(wait: Callable[[torch.device], None] = lambda device: None) -> Iterator[None]:
+    """What is made on the device meanwhile is one of its tensors; `wait` is what waits for it."""
+    with patch("torch.accelerator.synchronize", wait), _Elsewhere():
         yield
 
 

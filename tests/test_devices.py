@@ -58,11 +58,6 @@ DRAFTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.accelerator.synchronize", lambda device: None)
-
-
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("drafter", DRAFTERS.values(), ids=DRAFTERS)
 def test_a_draft_may_be_anywhere(drafter: Callable[[Any], Any], sampler: Sampler) -> None:
@@ -114,9 +109,8 @@ def test_times_are_those_of_the_device_and_not_of_the_calls(
         clock[:] = sum(clock), 0.0
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("torch.accelerator.synchronize", wait)
     pair = moved(model()), moved(model(1))
-    with elsewhere():
+    with elsewhere(wait):
         target, draft = (Late(x, clock, s) for x, s in zip(pair, (1.0, 0.25), strict=True))
         rounds = list(
             decode_speculative(

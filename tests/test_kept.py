@@ -34,8 +34,8 @@ def test_whoever_is_first_and_whatever_he_does_others_get_the_same(
 
 def test_a_kept_tensor_is_made_once() -> None:
     made: list[int] = []
-    make = kept(lambda n: made.append(n) or torch.ones(n))
-    assert [make(n).tolist() for n in (2, 3, 2)] == [[1, 1], [1, 1, 1], [1, 1]]
+    make = kept(lambda n, by=1: made.append(n) or by * torch.ones(n))
+    assert [make(n, by=2).tolist() for n in (2, 3, 2)] == [[2, 2], [2, 2, 2], [2, 2]]
     assert made == [2, 3]
 
 

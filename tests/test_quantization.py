@@ -392,7 +392,7 @@ def test_bad_scales_are_refused(tiny: Any) -> None:
         fold(model, {"blocks.0.mlp.down": torch.ones(96)})
     with pytest.raises(ValueError, match="a scale must be above zero"):
         fold(model, {"blocks.0.mlp.gate_up": torch.zeros(64)})
-    with pytest.raises(ValueError, match="channels are from 0 to 63"):
+    with pytest.raises(ValueError, match="channels must be from 0 to 63"):
         plant_outliers(model, [64])
 
 

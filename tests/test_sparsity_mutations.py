@@ -140,8 +140,8 @@ BUGS = [
     Mutation(
         "the law of being used, not unused (constructed)",
         "neurons",
-        "    return X**N\n",
-        "    return (1 - X) ** N\n",
+        "    return X ** whole(",
+        "    return (1 - X) ** whole(",
         "unused_neurons",
     ),
     Mutation(

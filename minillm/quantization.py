@@ -24,7 +24,16 @@ from torch import Tensor
 from minillm.formats import E8M0, FORMATS, Format, format_named
 from minillm.packing import packed_bytes
 
-__all__ = ["Granularity", "Grid", "Quantized", "Spec", "dequantize", "fit_grid", "quantize"]
+__all__ = [
+    "Granularity",
+    "Grid",
+    "Quantized",
+    "Spec",
+    "dequantize",
+    "fit_grid",
+    "fit_groups",
+    "quantize",
+]
 
 Granularity = int | Literal["tensor", "channel"]  # what shares a scale; a number: so many in a row
 
@@ -185,14 +194,15 @@ def fit_grid(weight: Float[Tensor, "N K"], spec: Spec) -> Grid:
         raise ValueError(f"{int((~weight.isfinite()).sum())} weights are NaN or infinite")
     rows, G = spec.scale_shape(*weight.shape)
     groups = weight.reshape(rows, G, -1)
-    grid = _fit(groups, spec)
+    grid = fit_groups(groups, spec)
     ends = torch.stack((groups.amin(-1), groups.amax(-1)), -1).flatten(1)  # (rows, 2G)
     if not grid.decode(grid.encode(ends)).isfinite().all():
         raise ValueError(f"weights from {ends.min():.2g} to {ends.max():.2g} overflow as {spec}")
     return grid
 
 
-def _fit(groups: Float[Tensor, "rows G n"], spec: Spec) -> Grid:
+def fit_groups(groups: Float[Tensor, "rows G n"], spec: Spec) -> Grid:
+    """The grid of groups whose weights are known to be fit for it; see `fit_grid`."""
     if not spec.symmetric:
         return _with_zero_points(groups, spec)
     largest = groups.abs().amax(-1)  # (rows, G)

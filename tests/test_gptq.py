@@ -235,9 +235,13 @@ def test_other_refusals() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*all inputs are zero")
-@pytest.mark.parametrize(("bits", "share"), [(4, 0.3), (3, 0.6)])
+@pytest.mark.parametrize(("bits", "share"), [(4, 0.3), (3, 0.4)])
 def test_it_closes_the_gap_of_round_to_nearest(bits: int, share: float, tmp_path: Path) -> None:
-    """Of the matrices of the blocks; calibrated on one half of the stories, measured on another."""
+    """Of the matrices of the blocks; calibrated on one half of the stories, measured on another.
+
+    Rounding noise alone (`widgets.common.elsewhere.Rounding`) moved the shares of this text from
+    54 to 76 % in 4 bits, and from 58 to 83 % in 3.
+    """
     model, tokenizer = load("stories")
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     calibration = pack(tokenizer, stories()[:30])[: 14 * 512].view(14, 512)

@@ -12,6 +12,7 @@ import asyncio
 import copy
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -144,7 +145,9 @@ def audit(
 
 
 @asynccontextmanager
-async def _kernel(notebook: NotebookNode, path: Path) -> AsyncIterator[NotebookClient]:
+async def _kernel(
+    notebook: NotebookNode, path: Path, **environment: str
+) -> AsyncIterator[NotebookClient]:
     """A fresh kernel for a notebook, in the folder of its file."""
     client = NotebookClient(
         notebook,
@@ -157,7 +160,8 @@ async def _kernel(notebook: NotebookNode, path: Path) -> AsyncIterator[NotebookC
     # Without other folders "python3" is this environment's own kernel, whatever a user installed.
     specs = KernelSpecManager(kernel_dirs=[])
     client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
-    async with client.async_setup_kernel(stderr=subprocess.DEVNULL):  # chatter, not of the cells
+    quiet = {"stderr": subprocess.DEVNULL, "env": os.environ | environment}  # no kernel's chatter
+    async with client.async_setup_kernel(**quiet):
         yield client
 
 
@@ -187,7 +191,7 @@ async def _run_elsewhere(
     notebook: NotebookNode, path: Path, machine: int, say: Say
 ) -> tuple[str, str] | None:
     """Execute all cells in place on an imitated machine; the cell that failed there, and how."""
-    async with _kernel(notebook, path) as client:
+    async with _kernel(notebook, path, OMP_NUM_THREADS="1") as client:
         await _ask(client.kc, _MOVE.format(machine))
         for index, cell in _code(notebook):
             say(f"{path.stem}, machine {machine}: {name_of(cell)}")

@@ -64,6 +64,10 @@ def lock(question: Locator) -> None:
     expect(question.locator("[role=status]")).to_have_text(STATUS)
 
 
+def test_no_question_covers_the_lesson(lesson: LabPage) -> None:
+    expect(lesson.page.locator(".Toastify__toast")).to_have_count(0)
+
+
 def test_keys_and_buttons_step(player: Locator) -> None:
     player.press("Home")
     at(player, 1)

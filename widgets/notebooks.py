@@ -118,7 +118,7 @@ def audit(
     notebook: NotebookNode,
     path: Path,
     say: Say = lambda text: None,
-    machines: Sequence[int] = MACHINES,
+    machines: Sequence[int] | None = None,
 ) -> list[str]:
     """What an executed lesson shows here, and another machine does not.
 
@@ -126,11 +126,12 @@ def audit(
         notebook: with the outputs of here, clean.
         path: its file.
         say: hears which cell runs.
-        machines: see `widgets.common.elsewhere.move`; each runs the lesson once, in a kernel.
+        machines: see `widgets.common.elsewhere.move`; each runs the lesson once, in a kernel. By
+            default all of `MACHINES`.
     """
     here = compared(notebook)
     problems: dict[str, str] = {}
-    for machine in machines:
+    for machine in MACHINES if machines is None else machines:
         there = copy.deepcopy(notebook)
         failed = asyncio.run(_run_elsewhere(there, path, machine, say))
         clean(there)

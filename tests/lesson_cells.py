@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import nbformat
 
-from widgets.notebooks import MEASURED
+from widgets.lesson_file import MEASURED
 
 __all__ = ["Cell", "cells_of", "needed"]
 

@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from deviations import NoisyProducts, deviated, other_logits, spoiled_caches, wrong_token
 from lesson_cells import Cell, needed
 
@@ -73,7 +74,7 @@ def _turned(plant: "Plant", cells: Sequence[Cell], space: Space) -> set[Any]:
     """What is False with a deviation planted; nothing where the cells cannot live with it."""
     said = Said()
     try:
-        with warnings.catch_warnings(action="ignore"), plant(space):
+        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(), plant(space):
             for cell in cells:
                 said = _run(cell, space)
     except Exception:

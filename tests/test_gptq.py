@@ -234,6 +234,7 @@ def test_other_refusals() -> None:
 # Models
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*all inputs are zero")
 @pytest.mark.parametrize(("bits", "share"), [(4, 0.3), (3, 0.4)])
 def test_it_closes_the_gap_of_round_to_nearest(bits: int, share: float, tmp_path: Path) -> None:

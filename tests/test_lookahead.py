@@ -389,7 +389,7 @@ class TestShipped:
     @pytest.mark.parametrize(
         ("count", "settings"),
         [
-            pytest.param(20, QUICK, id="20"),
+            pytest.param(5, QUICK, id="5"),
             pytest.param(200, THOROUGH, id="200", marks=pytest.mark.slow),
         ],
     )

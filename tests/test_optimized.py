@@ -301,6 +301,7 @@ def test_a_race_names_a_kernel_for_each_matrix() -> None:
     assert set(names) <= set(available())
 
 
+@pytest.mark.slow
 def test_greedy_texts_of_the_shipped_model() -> None:
     model, tokenizer = load("stories")
     fast = optimized(model)

@@ -22,7 +22,7 @@ def _chromium(playwright: Playwright) -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab as a learner gets it, with a copy of the lessons in which nothing has run."""
     folder, state = tmp_path_factory.mktemp("lessons"), tmp_path_factory.mktemp("jupyter")

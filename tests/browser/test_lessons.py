@@ -25,7 +25,7 @@ def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesso
     expect(slider).to_be_visible()
     before = lab_page.figures(explorer)
     slider.press("ArrowRight")
-    lab_page.wait_changed(explorer, before)
+    lab_page.wait_changed(explorer, before, timeout=120_000)  # both decoders run anew
 
 
 def test_a_cell_that_fails_is_an_assertion_error(lab_page: LabPage):

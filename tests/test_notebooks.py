@@ -34,7 +34,7 @@ MEASURING = {
     "04_speculative": [f"speculative-{n:02d}" for n in (9, 27, 30, 33, 36, 39, 42, 51, 76)],
     "05_jacobi": ["jacobi-08", "jacobi-20"],
     "06_lookahead": ["lookahead-09", "lookahead-25"],
-    "07_sparsity": ["sparsity-09", "sparsity-29", "sparsity-33"],
+    "07_sparsity": ["sparsity-09", "sparsity-23", "sparsity-29", "sparsity-33"],
     "08_quantization": [f"quantization-{n}" for n in (10, 13, 30, 33, 41)],
     "09_gptq": ["gptq-08", "gptq-30"],
 }

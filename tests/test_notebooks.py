@@ -290,12 +290,12 @@ def test_what_rounding_or_a_clock_decides_is_refused_and_nothing_else(tmp_path: 
         "print('above 1:', x.exp().sum().item() > 1, int(torch.ones(300).sum()))",
         "import time; seconds = []\n"
         "for run in range(4):\n    start = time.perf_counter()\n"
-        "    sum(range(10**5))\n    seconds.append(time.perf_counter() - start)",
+        "    sum(range(10**6))\n    seconds.append(time.perf_counter() - start)",
         "print('as long as it takes:', max(seconds) < 20 * min(seconds))",
         "from ipywidgets import HTML\n"
         "HTML('busy' if max(seconds) > 20 * min(seconds) else 'quiet')",
-        "import time; start = time.perf_counter()\nsum(range(10**6))\n"
-        "assert time.perf_counter() - start < 1, 'cut short'",
+        "import time; start = time.perf_counter()\nsum(range(3 * 10**6))\n"
+        "assert time.perf_counter() - start < 60 * min(seconds), 'cut short'",
     )
     problems = elsewhere(lesson)
     assert [problem.partition(":")[0] for problem in problems] == [

@@ -142,7 +142,8 @@ def audit(
                 problems.setdefault(cell, f"shows {old!r}; elsewhere ({machine}) {new!r}")
         if failed:
             problems.setdefault(*failed)
-    return [f"{cell}: {problem}" for cell, problem in problems.items()]
+    order = [name_of(cell) for _, cell in _code(notebook)]
+    return [f"{cell}: {problems[cell]}" for cell in order if cell in problems]
 
 
 @asynccontextmanager

@@ -44,6 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
             with other tokens.
     """
     model, tokenizer = load(arguments.model)
+    if arguments.draft:
+        draft, its_tokenizer = load(arguments.draft)
+        if not same_tokens(its_tokenizer, tokenizer):
+            raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
     texts = read_texts(arguments.text) if arguments.text else stories()
     found = evaluate(model, pack(tokenizer, texts))
     figures: dict[str, Any] = {
@@ -60,9 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
             for temperature in (0.7, 0.0)
         }
     if arguments.draft:
-        draft, its_tokenizer = load(arguments.draft)
-        if not same_tokens(its_tokenizer, tokenizer):
-            raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
         figures["acceptance"] = asdict(acceptance(model, draft, prompts))
     print(json.dumps(figures, indent=1) if arguments.json else _report(arguments, figures))
 

@@ -31,12 +31,17 @@ import oracles  # noqa: E402
 import minillm  # noqa: E402
 
 
+MINUTES = ("tests/test_notebooks.py", "tests/test_planted.py")  # a lesson each: shared out
+
+
 class OneBrowser(LoadScopeScheduling):
-    """A worker gets whole modules; all that need the browser are one."""
+    """A worker gets whole modules; all that need the browser are one, and those of minutes none."""
 
     def _split_scope(self, nodeid: str) -> str:
         browser = "tests/browser"
-        return browser if nodeid.startswith(browser) else super()._split_scope(nodeid)
+        if nodeid.startswith(browser):
+            return browser
+        return nodeid if nodeid.startswith(MINUTES) else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser:

@@ -1234,10 +1234,10 @@ def parallel_law(lib: ModuleType, size: int = 4, decode=None) -> None:
 
 
 def same_texts_in_float64(
-    lib: ModuleType, decoders: Sequence[Callable[..., Any]], count: int
+    lib: ModuleType, name: str, decoders: Sequence[Callable[..., Any]], count: int
 ) -> None:
-    """On held-out openings the shipped target's texts are those of the plain loop."""
-    model, tokenizer = lib.load("stories", dtype=torch.float64)
+    """On held-out openings a shipped model's texts are those of the plain loop."""
+    model, tokenizer = lib.load(name, dtype=torch.float64)
     prompts = openings(tokenizer, count)
     for start in range(0, count, 20):
         rows = prompts[start : start + 20]

@@ -301,6 +301,7 @@ def test_greedy_equals_plain_greedy(gamma: int) -> None:
     assert collect(ours) == collect(decode_cached(target, prompts, **options))
 
 
+@pytest.mark.slow
 def test_greedy_texts_of_the_shipped_pair() -> None:
     target, tokenizer = minillm.load("stories", dtype=torch.float64)
     drafter, accepted = FastDraft(shipped()), 0

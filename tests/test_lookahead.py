@@ -387,18 +387,19 @@ class TestShipped:
     """On held-out openings; exact in float64, in float32 up to near ties."""
 
     @pytest.mark.parametrize(
-        ("count", "settings"),
+        ("name", "count", "settings"),
         [
-            pytest.param(5, QUICK, id="5"),
-            pytest.param(200, THOROUGH, id="200", marks=pytest.mark.slow),
+            ("stories-draft", 5, QUICK),
+            pytest.param("stories", 200, THOROUGH, marks=pytest.mark.slow),
         ],
     )
     def test_the_text_is_the_plain_one(
-        self, count: int, settings: list[tuple[int, int, int]]
+        self, name: str, count: int, settings: list[tuple[int, int, int]]
     ) -> None:
         decoders = [partial(decode_lookahead, W=W, N=N, G=G) for W, N, G in settings]
-        oracles.same_texts_in_float64(minillm, decoders, count)
+        oracles.same_texts_in_float64(minillm, name, decoders, count)
 
+    @pytest.mark.slow
     def test_on_the_optimized_model_texts_are_equal_up_to_ties(self) -> None:
         oracles.same_texts_in_float32(minillm, partial(decode_lookahead, W=3, N=3, G=3))
 

@@ -269,9 +269,9 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 @each_lesson
-def test_a_lesson_shows_the_same_on_other_machines(path: Path):
-    """On two of those that `minillm notebooks run` takes it to."""
-    assert audit(READ[path.stem], path, machines=MACHINES[:2]) == []
+def test_a_lesson_shows_the_same_on_another_machine(path: Path):
+    """On one of those that `minillm notebooks run` takes it to."""
+    assert audit(READ[path.stem], path, machines=MACHINES[:1]) == []
 
 
 def elsewhere(lesson: Path, machines: Sequence[int] = (1, 2, 3)) -> list[str]:

@@ -30,7 +30,6 @@ import oracles  # noqa: E402
 
 import minillm  # noqa: E402
 
-
 MINUTES = ("tests/test_notebooks.py", "tests/test_planted.py")  # a lesson each: shared out
 
 

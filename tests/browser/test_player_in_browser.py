@@ -14,7 +14,6 @@ from widgets.common.film import (
     Cell,
     Change,
     Film,
-    Grid,
     Heat,
     Lane,
     Lanes,

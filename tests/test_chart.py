@@ -1,5 +1,6 @@
 """Charts without a browser: one description, as a plotly figure and as a static picture."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -18,6 +19,7 @@ from widgets.common.chart import (
     figure,
     picture,
 )
+from widgets.common.figure import _bundle
 
 CURVES = Chart(
     "Caches grow",
@@ -300,3 +302,11 @@ def test_explorer_is_stored_as_picture_and_line() -> None:
 def test_what_an_axis_cannot_show_is_refused_at_once(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Chart("title", "x", "y", **change)
+
+
+def test_the_program_that_draws_is_handed_to_the_browser_once() -> None:
+    sizes = [
+        len(json.dumps(explorer.view.get_state(), default=str)) for explorer in (Lines(), Lines())
+    ]
+    assert max(sizes) < 50_000
+    assert [len(_bundle().program) > 1_000_000, _bundle.cache_info().currsize] == [True, 1]

@@ -1,7 +1,6 @@
-"""The explorers of lesson 02 in JupyterLab: the player, a chart, predict and reveal; a reload.
+"""Explorers of lesson 02 in JupyterLab: the player, a chart, predict and reveal; a reload.
 
-The lesson runs once; each test brings its explorer into the state that it needs. The reload has a
-small notebook of its own.
+They run once; each test brings its explorer into the state that it needs.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ STATUS = "Locked: 20×. Run the next cells to find out."
 def lesson(browser: Browser, lab: Lab) -> Iterator[LabPage]:
     with offline_page(browser) as page:
         lesson = LabPage(page, lab)
-        lesson.open("02_kv_cache.ipynb")
+        write_notebook(lab.folder / "lesson.ipynb", "player", "capacity", "predict", "reveal")
+        lesson.open("lesson.ipynb")
         lesson.run_all()
         yield lesson
 
@@ -48,7 +48,7 @@ def answer(lesson: LabPage) -> Locator:
 
 
 def at(player: Locator, step: int) -> None:
-    expect(player.locator(".position")).to_have_text(f"step {step} / 32")
+    expect(player.locator(".position")).to_have_text(f"step {step} / 15")
 
 
 def texts(chart: Locator) -> list[str]:
@@ -76,7 +76,7 @@ def test_keys_and_buttons_step(player: Locator) -> None:
     player.locator("button.ArrowLeft").click()
     at(player, 2)
     player.press("End")
-    at(player, 32)
+    at(player, 15)
 
 
 def test_the_scrubber_seeks(player: Locator) -> None:
@@ -90,7 +90,7 @@ def test_it_plays_to_the_end(player: Locator) -> None:
     player.locator("select").select_option("25")
     player.locator("button.play").click()
     expect(player.get_by_role("button", name="Pause")).to_be_visible()
-    at(player, 32)
+    at(player, 15)
     expect(player.get_by_role("button", name="Play")).to_be_visible()
 
 
@@ -144,28 +144,26 @@ def test_predict_lock_reveal(question: Locator, answer: Locator) -> None:
     expect(answer).to_contain_text("no prediction")
 
 
-def test_a_reload_changes_nothing(lab_page: LabPage) -> None:
-    write_notebook(lab_page.lab.folder / "reload.ipynb", "player", "capacity", "predict", "reveal")
-    lab_page.open("reload.ipynb")
-    lab_page.run_all()
-    page = lab_page.page
-    position, chart = page.locator(".minillm.player .position"), page.locator(".minillm.chart")
-    question, answer = page.locator(".minillm.card").all()
+def test_a_reload_changes_nothing(
+    lesson: LabPage, player: Locator, capacity: Locator, question: Locator, answer: Locator
+) -> None:
+    handle = capacity.locator(HANDLE).first
+    handle.press("Home")
     lock(question)
     for batch in (2, 3):  # plotly loses what moves after a first reload
-        page.locator(".scrub").fill(str(batch))
-        expect(position).to_have_text(f"step {batch + 1} / 15")
-        chart.locator(HANDLE).first.press("ArrowRight")
-        expect(chart.locator(".readout")).to_contain_text(f"batch {batch}")
-        lab_page.wait_idle()
-        lab_page.figures(chart)
-        said, drawn = chart.locator(".readout").inner_text(), texts(chart)
+        player.locator(".scrub").fill(str(batch))
+        at(player, batch + 1)
+        handle.press("ArrowRight")
+        expect(capacity.locator(".readout")).to_contain_text(f"batch {batch}")
+        lesson.wait_idle()
+        lesson.figures(capacity)
+        said, drawn = capacity.locator(".readout").inner_text(), texts(capacity)
 
-        lab_page.reload()
+        lesson.reload()
 
-        expect(position).to_have_text(f"step {batch + 1} / 15")
-        expect(chart.locator(".readout")).to_have_text(said)
-        lab_page.figures(chart)
-        assert texts(chart) == drawn
+        at(player, batch + 1)
+        expect(capacity.locator(".readout")).to_have_text(said)
+        lesson.figures(capacity)
+        assert texts(capacity) == drawn
         expect(question.locator("[role=status]")).to_have_text(STATUS)
         expect(answer).to_contain_text("you said 20×, measured 20×: within 5 %")

@@ -1,6 +1,6 @@
 """A reader opens a lesson in JupyterLab, runs it, and moves a control.
 
-Lesson 02 is run by `test_explorers.py`, the quick one; `nbval` runs them all.
+Their explorers on small data are in `test_explorers.py`, the quick one; `nbval` runs them all.
 """
 
 import pytest
@@ -13,7 +13,8 @@ FIGURE = ".js-plotly-plot"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "lesson", ["03_roofline", "04_speculative", "05_jacobi", "06_lookahead", "07_sparsity"]
+    "lesson",
+    ["02_kv_cache", "03_roofline", "04_speculative", "05_jacobi", "06_lookahead", "07_sparsity"],
 )
 def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesson: str):
     lab_page.open(f"{lesson}.ipynb")

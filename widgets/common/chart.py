@@ -16,6 +16,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from widgets.common.controls import Explorer
+from widgets.common.figure import Figure
 from widgets.common.stable import verbatim
 from widgets.common.theme import LIGHT, SERIES, STATES, template
 
@@ -181,7 +182,7 @@ class ChartExplorer(Explorer):
 
     def show(self) -> ipywidgets.Widget:
         self._drawn = figure(self.chart())
-        self.view = go.FigureWidget(self._drawn)
+        self.view = Figure(self._drawn)
         self.view._config = {"responsive": True, "displaylogo": False}  # else 700 pixels wide
         return self.view
 

@@ -1,6 +1,7 @@
 """One thread per worker, no network, and jaxtyping signatures checked at run time.
 
-Where CI is set, warnings are errors: elsewhere a new version of a dependency may bring some.
+Types are checked in the first case of each test: to check them takes longer than to compute. Where
+CI is set, warnings are errors: elsewhere a new version of a dependency may bring some.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config as types
 from jaxtyping import install_import_hook
 from xdist.scheduler import LoadScopeScheduling
 
@@ -50,6 +52,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser:
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("CI"):
         config.addinivalue_line("filterwarnings", "error")
+
+
+tried = set[str]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    test = item.nodeid.partition("[")[0]
+    types.update("jaxtyping_disable", test in tried)
+    tried.add(test)
 
 
 def drawn() -> tuple[object, ...]:

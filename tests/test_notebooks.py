@@ -172,8 +172,9 @@ def test_a_lessons_memory_is_not_that_of_the_process_that_runs_it(tmp_path: Path
 
 
 def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    monkeypatch.setattr("widgets.notebooks.MACHINES", range(1, 2))
     clean = written(tmp_path / "clean.ipynb", "print(1)")
     before = clean.read_bytes()
     dirty = written(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch
@@ -62,6 +63,9 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     text = tmp_path / "text.txt"
     text.write_text("Once upon a time there was a cat.\n<|endoftext|>\nThe end.", encoding="utf-8")
     monkeypatch.setattr(eval_command, "bench_prompts", lambda: ["Once upon a time"])
+    few = {"max_new_tokens": 12}
+    for measure in (acceptance, repetition):
+        monkeypatch.setattr(eval_command, measure.__name__, partial(measure, **few))
     options = [str(places[0]), "--text", str(text), "--draft", str(places[1]), "--repetition"]
     assert main(["eval", *options, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -71,10 +75,10 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     assert figures["perplexity"] == pytest.approx(torch.tensor(figures["loss"]).exp().item())
     assert len(figures["gate_zeros"]) == model.config.num_hidden_layers
     prompts = [minillm.tokens.encode(tokenizer, "Once upon a time")]
-    assert figures["acceptance"] == asdict(acceptance(model, draft, prompts))
+    assert figures["acceptance"] == asdict(acceptance(model, draft, prompts, **few))
     for temperature in (0.7, 0.0):
         found = figures["distinct_4_grams"][f"temperature {temperature}"]
-        assert found == asdict(repetition(model, prompts, temperature))
+        assert found == asdict(repetition(model, prompts, temperature, **few))
     assert main(["eval", *options]) == 0
     report = capsys.readouterr().out
     assert f"{figures['loss']:.4f} nats a token" in report

@@ -111,6 +111,7 @@ def test_units_of_the_hessian_do_not_matter() -> None:
         assert gptq(weight, factor * H, Spec("int3", 16)).codes.equal(plain.codes)
 
 
+@pytest.mark.slow
 def test_it_beats_round_to_nearest_on_every_of_200_problems() -> None:
     wins = 0
     for seed in range(200):

@@ -168,6 +168,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     elif not arguments.resume:
         raise ValueError("name at least one text file to train on")
     for name in _PLACES[1:]:
+        if given.get(name) == "":
+            raise ValueError(f"{name}: the name of a file or folder is needed, got ''")
         if name in given and (name == "validation" or given[name] not in shipped()):
             given[name] = os.path.abspath(given[name])
     return given

@@ -105,6 +105,13 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
         ),
         (["kbit", "", "--out", "a"], "MODEL: the name of a file or folder is needed, got ''"),
         (["kbit", "stories", "--out", ""], "--out: the name of a file or folder is needed, got ''"),
+        *(
+            (
+                ["train", "a", "--out", "b", f"--{name}", ""],
+                f"{name}: the name of a file or folder is needed, got ''",
+            )
+            for name in ("validation", "tokenizer", "teacher")
+        ),
         (["train", "a", "--out", ""], "--out: the name of a file or folder is needed, got ''"),
         (
             ["hypothesis", "a", "--runs", ""],

@@ -1,6 +1,6 @@
 """Does a model trained on more tokens lose more when it is quantized? Points, and tests by rank.
 
-Small models, trained for this question by `minillm hypothesis` (`minillm.hypothesis_command`), are
+Small models, trained for this question by `minillm hypothesis` (`minillm.commands.hypothesis`), are
 rounded to 2, 3 and 4 bits at several points of their training. `trend` asks of each arm whether
 the loss so added grows with the tokens, `decay_effect` whether at equal tokens a model whose
 learning rate was lowered to zero loses more than one whose rate was not.

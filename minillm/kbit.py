@@ -9,7 +9,7 @@ between the two sizes next to it, along the logarithm of the bits.
 What is stored are codes, scales and zero points, norms in 16 bits, and the embedding, which serves
 as head too. In a small model it is a large share, in a large one next to nothing: so everything is
 counted once with the embedding rounded and counted like the rest, once with it left in 16 bits
-and left out of the count. `minillm kbit` records it all (`minillm.kbit_command`).
+and left out of the count. `minillm kbit` records it all (`minillm.commands.kbit`).
 
 Source: arXiv 2212.09720, which finds 4 bits best almost everywhere from 19M to 176B parameters.
 """

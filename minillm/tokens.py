@@ -7,12 +7,16 @@ What starts a text is the tokenizer's own matter: its post-processor leads the t
 import re
 from collections.abc import Sequence
 
+import torch
+from jaxtyping import Int
 from tokenizers import Tokenizer, processors
+from torch import Tensor
 
 __all__ = [
     "END_OF_TEXT",
     "TextStream",
     "encode",
+    "encode_all",
     "for_family",
     "lead_with_end_of_text",
     "pieces",
@@ -27,6 +31,16 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")  # a token of byte fallback
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """The tokens of a text, with the start that the tokenizer gives it, if any."""
     return tokenizer.encode(text).ids
+
+
+def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " N"]:
+    """The tokens of all texts, each with the start that the tokenizer gives it, if any."""
+    pieces = [
+        torch.tensor(encoding.ids, dtype=torch.int64)
+        for first in range(0, len(texts), 1000)
+        for encoding in tokenizer.encode_batch(texts[first : first + 1000])
+    ]
+    return torch.cat(pieces)
 
 
 def pieces(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[str]:

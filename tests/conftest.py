@@ -1,7 +1,8 @@
 """One thread per worker, no network, and jaxtyping signatures checked at run time.
 
-Types are checked in the first case of each test: to check them takes longer than to compute. Where
-CI is set, warnings are errors: elsewhere a new version of a dependency may bring some.
+Types are checked in a test's first case, and in its first with each function that it is given: to
+check them takes longer than to compute. Where CI is set, warnings are errors: elsewhere a new
+version of a dependency may bring some.
 """
 
 import os
@@ -54,13 +55,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error")
 
 
-tried = set[str]()
+tried = set[tuple[object, ...]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    test = item.nodeid.partition("[")[0]
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    test = item.nodeid.partition("[")[0], *(id(value) for value in given if callable(value))
     types.update("jaxtyping_disable", test in tried)
     tried.add(test)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    types.update("jaxtyping_disable", False)
 
 
 def drawn() -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import torch
 from minillm.bench import rows
 from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError, measure, row
-from minillm.cli import main
+from minillm.commands.main import main
 from minillm.timing import compare, interleave, median_interval
 
 

@@ -19,7 +19,6 @@ from widgets.common.chart import (
     figure,
     picture,
 )
-from widgets.common.figure import _bundle
 
 CURVES = Chart(
     "Caches grow",
@@ -305,8 +304,12 @@ def test_what_an_axis_cannot_show_is_refused_at_once(change: dict[str, Any], mes
 
 
 def test_the_program_that_draws_is_handed_to_the_browser_once() -> None:
-    sizes = [
-        len(json.dumps(explorer.view.get_state(), default=str)) for explorer in (Lines(), Lines())
-    ]
-    assert max(sizes) < 50_000
-    assert [len(_bundle().program) > 1_000_000, _bundle.cache_info().currsize] == [True, 1]
+    one, other = Lines().view, Lines().view
+    assert one.bundle is other.bundle
+    assert len(one.bundle.program) > 1_000_000
+    for view in (one, other):
+        state = view.get_state()
+        assert state["bundle"] == f"IPY_MODEL_{one.bundle.model_id}"
+        assert len(json.dumps(state, default=str)) < 50_000
+    one.bundle.close()
+    assert Lines().view.bundle.comm is not None

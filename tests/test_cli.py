@@ -10,7 +10,8 @@ import pytest
 
 from minillm import collect, decode_cached, load
 from minillm.checkpoint import folder, shipped
-from minillm.cli import main, table
+from minillm.commands.main import main
+from minillm.commands.table import table
 from minillm.tokens import END_OF_TEXT, encode
 
 
@@ -158,7 +159,7 @@ def test_a_full_disk_is_one_line(
     def full(arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minillm.models.run", full)
+    monkeypatch.setattr("minillm.commands.models.run", full)
     assert main(["models"]) == 2
     assert capsys.readouterr().err == "minillm models: error: [Errno 28] No space left on device\n"
 
@@ -169,13 +170,13 @@ def test_an_interruption_is_quiet(
     def interrupt(arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minillm.models.run", interrupt)
+    monkeypatch.setattr("minillm.commands.models.run", interrupt)
     assert main(["models"]) == 130
     assert capsys.readouterr().err == "\n"
 
 
 def test_a_reader_who_leaves_early_is_no_error():
-    code = "import sys; from minillm.cli import main; sys.exit(main(['models']))"
+    code = "import sys; from minillm.commands.main import main; sys.exit(main(['models']))"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as command:
@@ -195,7 +196,9 @@ def test_what_stdout_cannot_encode_is_replaced(
     encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.BytesIO()
-    monkeypatch.setattr("minillm.models.run", lambda arguments: print("\u043a\u043e\u0442 \ud800"))
+    monkeypatch.setattr(
+        "minillm.commands.models.run", lambda arguments: print("\u043a\u043e\u0442 \ud800")
+    )
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
     assert main(["models"]) == 0
     shown = written.getvalue().decode(encoding)
@@ -203,7 +206,7 @@ def test_what_stdout_cannot_encode_is_replaced(
 
 
 def test_closed_output_is_no_crash() -> None:
-    code = "import sys; from minillm.cli import main; sys.exit(main(['models']))"
+    code = "import sys; from minillm.commands.main import main; sys.exit(main(['models']))"
     command = f'"{sys.executable}" -c "{code}" >&-'
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,9 +9,9 @@ import torch
 from oracles import tiny, tokens_of
 
 import minillm
-from minillm import eval as eval_command
 from minillm.acceptance import acceptance
-from minillm.cli import main
+from minillm.commands import eval as eval_command
+from minillm.commands.main import main
 from minillm.decoding import collect, decode_cached, generators
 from minillm.repetition import distinct, repetition
 from minillm.sampling import Sampler

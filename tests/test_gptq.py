@@ -17,7 +17,7 @@ from minillm.hessian import Hessian, damped, inverse_root
 from minillm.quantization import Spec, dequantize, fit_grid, quantize
 from minillm.quantized_linear import QuantLinear
 from minillm.quantized_model import load_quantized, quantize_model, save_quantized
-from minillm.training.text_data import pack
+from minillm.tokens import encode_all
 
 SPECS = [
     *(Spec(f"int{bits}", 16) for bits in (2, 3, 4, 8)),
@@ -246,8 +246,8 @@ def test_it_closes_the_gap_of_round_to_nearest(bits: int, share: float, tmp_path
     """
     model, tokenizer = load("stories")
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    calibration = pack(tokenizer, stories()[:30])[: 14 * 512].view(14, 512)
-    text = pack(tokenizer, stories()[30:])
+    calibration = encode_all(tokenizer, stories()[:30])[: 14 * 512].view(14, 512)
+    text = encode_all(tokenizer, stories()[30:])
     spec, embed = Spec(f"int{bits}", 32), Spec("int8")
     nearest = quantize_model(model, spec, embed=embed)
     ours = gptq_model(model, calibration, spec, embed=embed, act_order=True, static_groups=True)

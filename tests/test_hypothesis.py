@@ -10,12 +10,13 @@ from typing import get_args
 import pytest
 import torch
 
-from minillm import hypothesis_command, recorded
-from minillm.cli import main
+from minillm import recorded
+from minillm.commands import hypothesis as hypothesis_command
+from minillm.commands.hypothesis import SHAPE, branch, points_of
+from minillm.commands.main import main
 from minillm.evaluation import evaluate
 from minillm.heldout import stories
 from minillm.hypothesis import FORMATS, Point, Rate, Text, decay_effect, read, trend
-from minillm.hypothesis_command import SHAPE, branch, points_of
 from minillm.quantization import Spec, dequantize
 from minillm.quantized_model import matrices, quantize_model
 from minillm.ranks import page, signed_rank

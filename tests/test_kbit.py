@@ -10,8 +10,9 @@ import torch
 from oracles import tiny, tokens_of
 
 import minillm
-from minillm import heldout, kbit, kbit_command, recorded
-from minillm.cli import main
+from minillm import heldout, kbit, recorded
+from minillm.commands import kbit as kbit_command
+from minillm.commands.main import main
 from minillm.evaluation import evaluate
 from minillm.kbit import (
     PRECISIONS,
@@ -25,7 +26,7 @@ from minillm.kbit import (
 )
 from minillm.quantization import Spec
 from minillm.quantized_model import quantize_model
-from minillm.training.text_data import pack
+from minillm.tokens import encode_all
 
 SPECS = [Spec("int3", symmetric=False), Spec("int4", 4), Spec("nf4", "tensor")]
 
@@ -161,7 +162,7 @@ def test_the_recorded_points_are_those_of_the_shipped_models() -> None:
                 spec = None if point.bits == 16 else Spec(f"int{point.bits}", symmetric=False)
                 assert point.stored == stored_bits(model, spec, embedding=point.embedding)
     model, tokenizer = minillm.load("stories-xs")
-    measured = islice(measure("stories-xs", model, pack(tokenizer, heldout.stories())), 3)
+    measured = islice(measure("stories-xs", model, encode_all(tokenizer, heldout.stories())), 3)
     for point, again in zip(points, measured, strict=False):
         assert point.loss == pytest.approx(again.loss, abs=1e-3)
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 from nbformat import NotebookNode
 
-from minillm import cli, notebooks_command
-from minillm.lab import lessons
+from minillm.commands import main as cli
+from minillm.commands import notebooks as notebooks_command
+from minillm.commands.lab import lessons
 from widgets.common.memory import peak_megabytes
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
 from widgets.lesson_file import MEASURED, flaws
@@ -350,11 +351,11 @@ from minillm.heldout import stories
 from minillm.kbit import rounded
 from minillm.quantization import Spec, dequantize
 from minillm.quantized_model import matrices
-from minillm.training.text_data import pack
+from minillm.tokens import encode_all
 model, tokenizer = load("stories-s")""",
     """\
-calibration = pack(tokenizer, stories()[:30])[:64].view(1, 64)
-held = pack(tokenizer, stories()[30:])[:4097]
+calibration = encode_all(tokenizer, stories()[:30])[:64].view(1, 64)
+held = encode_all(tokenizer, stories()[30:])[:4097]
 quantized, twin = gptq_model(model, calibration, Spec("int3", 32)), copy.deepcopy(model)
 for name, weight in matrices(twin).items():
     if name != "embed":

@@ -8,7 +8,7 @@ import torch
 from lesson_cells import Cell, cells_of, needed
 from lesson_checks import unnoticed
 
-from minillm.lab import lessons
+from minillm.commands.lab import lessons
 
 LESSONS = {path.stem: cells_of(path) for path in lessons()}
 NOT_OURS = {"sparsity-38"}  # shows what a tool of torch's does

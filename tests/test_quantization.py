@@ -35,8 +35,7 @@ from minillm.quantized_model import (
 )
 from minillm.smoothing import fold, input_peaks, plant_outliers, smooth, smoothing_scales
 from minillm.speculative import decode_speculative
-from minillm.tokens import encode
-from minillm.training.text_data import pack
+from minillm.tokens import encode, encode_all
 
 SPECS = [
     *(Spec(name, group) for name in ("int8", "int4", "int3", "int2") for group in ("tensor", 32)),
@@ -350,7 +349,7 @@ def test_ragged_rows_run_in_the_twin(tiny: Any) -> None:
 def test_held_out_loss_of_the_target() -> None:
     """Int8 within 0.2 % of float32, four bits in groups of 64 within 4 %."""
     model, tokenizer = load("stories")
-    text = pack(tokenizer, stories())
+    text = encode_all(tokenizer, stories())
     plain = evaluate(model, text).loss
     twin = int8_twin(quantize_model(model, INT8), round_activations=False)
     assert evaluate(twin, text).loss < plain * 1.002

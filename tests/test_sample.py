@@ -9,9 +9,9 @@ from oracles import tiny
 
 import minillm
 from minillm import Sampler, decode_cached, generators
-from minillm.cli import main
+from minillm.commands.main import main
+from minillm.commands.sample import sampled_texts
 from minillm.decoding import collect
-from minillm.sample import sampled_texts
 from minillm.tokens import END_OF_TEXT, encode
 
 

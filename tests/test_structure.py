@@ -75,6 +75,44 @@ def test_dependencies_go_one_way(path: Path) -> None:
     assert not roots(path) & forbidden
 
 
+ROOMS = (("commands",), ("bench", "training"))  # each imports what stands below it, not above
+
+
+def floor_of(module: str) -> int:
+    """How far below the commands a module of minillm stands."""
+    room = [*module.split("."), ""][1]
+    return next((floor for floor, rooms in enumerate(ROOMS) if room in rooms), len(ROOMS))
+
+
+def arrows_up(module: str, imports: Iterable[str]) -> list[str]:
+    """What a module of minillm imports from a room above its own, or from another beside it."""
+    own, floor = module.split(".")[1], floor_of(module)
+    ours = sorted(name for name in imports if name.startswith("minillm."))
+    return [
+        name
+        for name in ours
+        if floor_of(name) < floor
+        or (floor_of(name) == floor < len(ROOMS) and name.split(".")[1] != own)
+    ]
+
+
+@each_module
+def test_a_room_imports_downwards_only(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] == "minillm" and len(parts) > 1:
+        assert arrows_up(".".join(parts), imported(path)) == []
+
+
+def test_an_arrow_that_is_planted_is_seen() -> None:
+    assert arrows_up("minillm.kbit", {"minillm.training.data", "torch"}) == [
+        "minillm.training.data"
+    ]
+    assert arrows_up("minillm.bench.rows", {"minillm.commands.table"}) == ["minillm.commands.table"]
+    assert arrows_up("minillm.bench.rows", {"minillm.training.data"}) == ["minillm.training.data"]
+    assert arrows_up("minillm.training.data", {"minillm.training.muon", "minillm.kbit"}) == []
+    assert arrows_up("minillm.commands.bench", {"minillm.bench", "minillm.commands.table"}) == []
+
+
 @each_module
 def test_only_the_bench_knows_transformers(path: Path) -> None:
     if not path.is_relative_to(ROOT / "minillm" / "bench"):

@@ -10,11 +10,18 @@ from oracles import tiny
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
 import minillm
-import minillm.cli
+import minillm.commands.main
 from minillm import Sampler
 from minillm.checkpoint import save
-from minillm.tokens import END_OF_TEXT, TextStream, encode, lead_with_end_of_text, same_tokens
-from minillm.training.text_data import pack, read_tokenizer
+from minillm.tokens import (
+    END_OF_TEXT,
+    TextStream,
+    encode,
+    encode_all,
+    lead_with_end_of_text,
+    same_tokens,
+)
+from minillm.training.text_data import read_tokenizer
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def test_the_tokenizer_says_what_starts_a_text(
         template, special_tokens=[(END_OF_TEXT, 0), ("<s>", 2048)]
     )
     assert encode(stories, "Once") == [*start, 422] == stories.encode("Once").ids
-    assert pack(stories, ["Once", "upon"]).tolist() == [*start, 422, *start, 1678, 288]
+    assert encode_all(stories, ["Once", "upon"]).tolist() == [*start, 422, *start, 1678, 288]
     assert encode(lead_with_end_of_text(stories), "Once") == [0, 422]
 
 
@@ -151,7 +158,7 @@ def test_generate_prints_what_decode_shows(
         options = ["a cat", "--model", str(tmp_path / name), "--temperature", "1.5"]
         for seed in range(8):
             more = ["--max-new-tokens", "12", "--seed", str(seed)]
-            assert minillm.cli.main(["generate", *options, *more]) == 0
+            assert minillm.commands.main.main(["generate", *options, *more]) == 0
             steps = minillm.decode_cached(
                 model,
                 [encode(tokenizer, "a cat")],
@@ -185,7 +192,7 @@ def test_generate_stops_where_the_folder_says(
         fields = json.loads(path.read_text()) if path.is_file() else {}
         path.write_text(json.dumps(fields | {"eos_token_id": ends}))
     options = ["--model", str(tmp_path), "--temperature", "0", "--max-new-tokens", "5"]
-    assert minillm.cli.main(["generate", "Once", *options]) == 0
+    assert minillm.commands.main.main(["generate", "Once", *options]) == 0
     written = 0 if file is None else 4  # behind the first token
     assert f"decode {written} tokens" in capsys.readouterr().err
 
@@ -195,5 +202,5 @@ def test_a_bad_end_is_one_line(
 ) -> None:
     save(tmp_path, tiny(minillm, vocab_size=2048), stories, torch.float32)
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
-    assert minillm.cli.main(["generate", "Once", "--model", str(tmp_path)]) == 2
+    assert minillm.commands.main.main(["generate", "Once", "--model", str(tmp_path)]) == 2
     assert "whole numbers" in capsys.readouterr().err

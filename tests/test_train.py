@@ -18,18 +18,19 @@ import transformers
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from minillm import checkpoint, heldout, train
-from minillm.cli import main
+from minillm import checkpoint, heldout
+from minillm.commands import train
+from minillm.commands.main import main
 from minillm.evaluation import evaluate
-from minillm.tokens import END_OF_TEXT
+from minillm.hooks import gate_outputs
+from minillm.tokens import END_OF_TEXT, encode_all
 from minillm.training import result as training_result
 from minillm.training import state as training_state
 from minillm.training.muon import Muon, orthogonalise
-from minillm.training.objective import distance_to, gate_outputs, training_loss
+from minillm.training.objective import distance_to, training_loss
 from minillm.training.recipe import Recipe
 from minillm.training.text_data import (
     batch_rows,
-    pack,
     read_texts,
     read_tokenizer,
     split_tail,
@@ -66,7 +67,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def tokens(tokenizer: Tokenizer) -> torch.Tensor:
-    return pack(tokenizer, TEXTS)
+    return encode_all(tokenizer, TEXTS)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_a_pass_reads_every_token_once_and_the_next_pass_in_other_rows():
 
 
 def test_texts_are_led_by_end_of_text_and_round_trip(tokenizer):
-    packed = pack(tokenizer, ["Once upon a time.", "Zoë said “hi”\n\n— twice."])
+    packed = encode_all(tokenizer, ["Once upon a time.", "Zoë said “hi”\n\n— twice."])
     assert packed[0] == 0 == tokenizer.token_to_id(END_OF_TEXT)
     assert (packed == 0).sum() == 2
     assert tokenizer.decode(packed.tolist(), skip_special_tokens=False) == (
@@ -377,7 +378,7 @@ def test_written_folder_loads_here_and_in_transformers(text, tmp_path, capsys):
     model, tokenizer = checkpoint.load(out)
     theirs = transformers.LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
     assert theirs.config.eos_token_id == 0
-    rows = batch_rows(pack(tokenizer, TEXTS), 32, 3, 0, 0)
+    rows = batch_rows(encode_all(tokenizer, TEXTS), 32, 3, 0, 0)
     torch.testing.assert_close(model(rows[:, :-1]), theirs(rows[:, :-1]).logits, atol=1e-5, rtol=0)
 
     record = json.loads((out / "training.json").read_text())

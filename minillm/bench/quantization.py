@@ -27,8 +27,7 @@ from minillm.optimized import optimized
 from minillm.quantized_model import QuantizedTransformer, quantize_model
 from minillm.speculative import decode_speculative
 from minillm.timing import Pair, interleave
-from minillm.tokens import encode
-from minillm.training.text_data import pack
+from minillm.tokens import encode, encode_all
 from minillm.transformer import Transformer
 
 __all__ = ["both_rounded", "guess_and_verify", "weights_only"]
@@ -81,7 +80,7 @@ def _against_float32(*, round_activations: bool, bound: float | None) -> Measure
     model, tokenizer = load("stories")
     fast, quantized = optimized(model), _quantized()
     twin = int8_twin(quantized, round_activations=round_activations)
-    text = pack(tokenizer, stories())
+    text = encode_all(tokenizer, stories())
     plain, ours = (_loss(x, text) for x in (fast, twin))
     if bound is not None and ours > plain * (1 + bound):
         raise CheckFailedError(f"loss {ours:.4f}, in float32 {plain:.4f}")

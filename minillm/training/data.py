@@ -8,9 +8,9 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minillm.tokens import lead_with_end_of_text
+from minillm.tokens import encode_all, lead_with_end_of_text
 from minillm.training.recipe import Recipe
-from minillm.training.text_data import pack, read_texts, read_tokenizer, split_tail, train_tokenizer
+from minillm.training.text_data import read_texts, read_tokenizer, split_tail, train_tokenizer
 from minillm.transformer import Transformer
 
 __all__ = ["TrainingData", "describe"]
@@ -53,7 +53,7 @@ class TrainingData:
         else:
             tokenizer = train_tokenizer(texts, recipe.vocabulary)
         nbytes = sum(len(text.encode()) for text in held_out)
-        return cls(tokenizer, pack(tokenizer, texts), pack(tokenizer, held_out), nbytes)
+        return cls(tokenizer, encode_all(tokenizer, texts), encode_all(tokenizer, held_out), nbytes)
 
     def fingerprints(self, teacher: Transformer | None = None) -> dict[str, str]:
         """Of all that a resumed run must share with its beginning, wherever the files lie now."""

@@ -10,18 +10,17 @@ Dimensions: B rows, T tokens of a row, V vocabulary, F MLP width.
 Sources: distillation (arXiv 1503.02531); sparsity by an L1 penalty (arXiv 2402.13516).
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from minillm.hooks import hooked
+from minillm.hooks import gate_outputs
 from minillm.transformer import Transformer
 
-__all__ = ["distance_to", "gate_outputs", "training_loss"]
+__all__ = ["distance_to", "training_loss"]
 
 
 def training_loss(
@@ -69,13 +68,3 @@ def distance_to(
     return F.kl_div(
         student.flatten(0, 1), teacher.flatten(0, 1), log_target=True, reduction="batchmean"
     )
-
-
-@contextmanager
-def gate_outputs(model: Transformer) -> Iterator[list[Float[Tensor, "B T F"]]]:
-    """Within the block, what each layer's gate lets through, in the order of the forward passes."""
-    seen: list[Tensor] = []
-
-    acts = [module.act for name, module in model.named_modules() if name.endswith(".mlp")]
-    with hooked(acts, lambda module, given, made: seen.append(made)):
-        yield seen

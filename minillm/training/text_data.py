@@ -1,4 +1,4 @@
-"""From text files to rows of tokens: read, cut into tokens, pack, shuffle.
+"""From text files to rows of tokens: read, cut into tokens, shuffle.
 
 Texts stand behind one another in a file, separated by <|endoftext|>, wherever that stands; a file
 without separators is one text. Each becomes its tokens, led by end-of-text, and all of them
@@ -23,7 +23,7 @@ from minillm import checkpoint
 from minillm.checkpoint import folder, shipped
 from minillm.tokens import END_OF_TEXT, lead_with_end_of_text
 
-__all__ = ["batch_rows", "pack", "read_texts", "read_tokenizer", "split_tail", "train_tokenizer"]
+__all__ = ["batch_rows", "read_texts", "read_tokenizer", "split_tail", "train_tokenizer"]
 
 _LONG_WORD = re.compile(r"(\S{1000})")
 
@@ -116,16 +116,6 @@ def read_tokenizer(name: str) -> Tokenizer:
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"{path} has no token {END_OF_TEXT}, which starts every text")
     return lead_with_end_of_text(tokenizer)
-
-
-def pack(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " N"]:
-    """The tokens of all texts, each with the start that the tokenizer gives it, if any."""
-    pieces = [
-        torch.tensor(encoding.ids, dtype=torch.int64)
-        for first in range(0, len(texts), 1000)
-        for encoding in tokenizer.encode_batch(texts[first : first + 1000])
-    ]
-    return torch.cat(pieces)
 
 
 def batch_rows(

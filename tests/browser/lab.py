@@ -33,7 +33,7 @@ __all__ = [
     "write_notebook",
 ]
 
-MINILLM = "import sys; from minillm.cli import main; sys.exit(main())"
+MINILLM = "import sys; from minillm.commands.main import main; sys.exit(main())"
 SECONDS = 1000  # playwright counts milliseconds
 START = 60 * SECONDS
 RUN_ALL = 300 * SECONDS

@@ -113,6 +113,8 @@ NAMES = (
     "predict",
     "reveal",
 )
+DRAWN = """() => [...document.querySelectorAll(".minillm.chart")]
+    .every(chart => chart.querySelector(".main-svg"))"""
 RUN = """async () => (await axe.run(
     {include: [[".minillm"]]}, {resultTypes: ["violations"]})).violations"""
 
@@ -125,6 +127,7 @@ def explorers(browser: Browser, lab: Lab) -> Iterator[LabPage]:
         explorers = LabPage(page, lab)
         explorers.open("explorers.ipynb")
         explorers.run_all()
+        page.wait_for_function(DRAWN)
         for more in page.get_by_text("More settings").all():
             more.click()
         expect(page.locator("label:visible", has_text="bits").first).to_be_visible()

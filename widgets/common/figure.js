@@ -1,15 +1,6 @@
-// plotly's program, read once for all figures of a page. Whoever comes first makes the promise; the
-// bundle, a widget that is never shown, keeps it.
+// A figure of plotly's, drawn by a program that the page reads once, whoever comes first.
 
-const NAME = "minillm.plotly";
-
-function shared() {
-  return (globalThis[NAME] ??= (() => {
-    const promise = {};
-    promise.ready = new Promise((resolve) => (promise.keep = resolve));
-    return promise;
-  })());
-}
+const programs = (globalThis["minillm.plotly"] ??= new Map()); // by version, promises
 
 async function read(program) {
   const url = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
@@ -20,24 +11,36 @@ async function read(program) {
   }
 }
 
-// Nobody waits for the program but who draws with it: anywidget gives up on a widget that is not
-// ready within two seconds, and never again tells it what the kernel says.
+function plotly(bundle) {
+  const version = bundle.get("version");
+  if (!programs.has(version)) {
+    const program = read(bundle.get("program"));
+    programs.set(version, program);
+    program.catch(() => programs.delete(version)); // the next figure tries again
+  }
+  return programs.get(version);
+}
+
+async function start(context) {
+  const { model } = context;
+  const id = model.get("bundle").slice("IPY_MODEL_".length);
+  const figure = (await plotly(await model.widget_manager.get_model(id))).default();
+  await figure.initialize(context);
+  return figure;
+}
+
+// Only drawing waits for the program: anywidget gives up on a widget that is not ready within two
+// seconds, and never again tells it what the kernel says.
 export default () => {
   let figure;
   return {
     initialize(context) {
-      const promise = shared();
-      const program = context.model.get("program");
-      if (program) {
-        promise.keep((promise.kept ??= read(program)));
-      } else {
-        figure = promise.ready.then(async (plotly) => {
-          const drawn = plotly.default();
-          await drawn.initialize(context);
-          return drawn;
-        });
-      }
+      figure = start(context);
+      figure.catch(() => {}); // told where it is to be drawn
     },
-    render: async (context) => (await figure).render(context),
+    async render(context) {
+      const drawn = await figure;
+      return context.signal?.aborted ? undefined : drawn.render(context);
+    },
   };
 };

@@ -4,33 +4,43 @@ Each of plotly's own figures brings its program of 5 MB: about a second of the b
 a lesson holds a dozen. Here one widget that is never shown brings it for all.
 """
 
-from functools import cache
 from pathlib import Path
 
 import anywidget
+import plotly
 import plotly.graph_objects as go
 import traitlets
+from ipywidgets import widget_serialization
 
 __all__ = ["Figure"]
 
-_ESM = Path(__file__).with_name("figure.js").read_text(encoding="utf-8")
-
 
 class _Bundle(anywidget.AnyWidget):
-    _esm = _ESM
-    program = traitlets.Unicode().tag(sync=True)
+    """plotly's program, and its version."""
 
+    _esm = "export default {};"
+    program = traitlets.Unicode(str(go.FigureWidget._esm)).tag(sync=True)
+    version = traitlets.Unicode(plotly.__version__).tag(sync=True)
+    kept: "_Bundle | None" = None
 
-@cache
-def _bundle() -> _Bundle:
-    return _Bundle(program=str(go.FigureWidget._esm))
+    @classmethod
+    def shared(cls) -> "_Bundle":
+        """The one that all figures share; a new one if it was closed."""
+        if cls.kept is None or cls.kept.comm is None:
+            cls.kept = cls()
+        return cls.kept
 
 
 class Figure(go.FigureWidget):
-    """A figure that the browser keeps up to date."""
+    """A figure that the browser keeps up to date, once it has the program.
 
-    _esm = _ESM
+    What the kernel changes before that, the browser reads off `_widget_data` and `_widget_layout`:
+    whoever changes the figure keeps them up to date as well.
+    """
 
-    def __init__(self, figure: go.Figure):
-        _bundle()
-        super().__init__(figure)
+    _esm = Path(__file__).with_name("figure.js").read_text(encoding="utf-8")
+    bundle = traitlets.Instance(_Bundle).tag(sync=True, **widget_serialization)
+
+    @traitlets.default("bundle")
+    def _default_bundle(self) -> _Bundle:
+        return _Bundle.shared()

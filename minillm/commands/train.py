@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minillm.checkpoint import shipped
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.evaluation import evaluate
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe

@@ -11,11 +11,10 @@ from tqdm import tqdm
 
 from minillm import recorded
 from minillm.checkpoint import folder, load, read_tokenizer
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.heldout import stories
 from minillm.kbit import PRECISIONS, KBit, measure
-from minillm.tokens import same_tokens
-from minillm.training.text_data import pack
+from minillm.tokens import encode_all, same_tokens
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     with tqdm(total=total, unit="point", disable=None) as bar:
         for name, place in zip(names, arguments.models, strict=True):
             model, tokenizer = load(place)
-            for point in measure(name, model, pack(tokenizer, stories())):
+            for point in measure(name, model, encode_all(tokenizer, stories())):
                 points.append(point)
                 bar.update()
     record = {

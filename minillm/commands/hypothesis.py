@@ -24,7 +24,7 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from minillm import recorded
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.config import read_json
 from minillm.evaluation import evaluate
 from minillm.hypothesis import FORMATS, Point, Rate, Text

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 
-from minillm.lab import find, lessons
+from minillm.commands.lab import find, lessons
 
 __all__ = ["add_arguments", "run"]
 

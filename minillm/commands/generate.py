@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from minillm.checkpoint import folder, load, shipped
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.config import ModelConfig, read_json
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
 from minillm.kv_cache import kv_bytes

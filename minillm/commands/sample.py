@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from minillm.checkpoint import load, write_whole
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.decoding import collect, decode_cached, generators
 from minillm.optimized import optimized
 from minillm.sampling import Sampler

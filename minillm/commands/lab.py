@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from minillm.cli import named_path
-from minillm.handout import HIDDEN, hand_out
+from minillm.commands.handout import HIDDEN, hand_out
+from minillm.commands.named_path import named_path
 
 __all__ = [
     "add_arguments",
@@ -32,7 +32,7 @@ def lessons_folder() -> Path:
     Raises:
         FileNotFoundError: neither is there.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if folder.is_dir():
             return folder

@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from minillm.checkpoint import folder, shipped
-from minillm.cli import table
+from minillm.commands.table import table
 from minillm.config import ModelConfig
 from minillm.kv_cache import kv_bytes
 from minillm.transformer import Transformer

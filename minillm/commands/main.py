@@ -9,28 +9,26 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["main", "named_path", "table"]
+__all__ = ["main"]
 
 _COMMANDS = {
-    "lab": ("minillm.lab", "open the lessons in JupyterLab"),
-    "generate": ("minillm.generate", "write text, and report its speed"),
-    "models": ("minillm.models", "list the shipped models"),
-    "train": ("minillm.train", "train a model on a text file"),
-    "sample": ("minillm.sample", "write texts with a model, to train another on"),
-    "eval": ("minillm.eval", "how well a model predicts a text, and accepts a draft"),
+    "lab": ("minillm.commands.lab", "open the lessons in JupyterLab"),
+    "generate": ("minillm.commands.generate", "write text, and report its speed"),
+    "models": ("minillm.commands.models", "list the shipped models"),
+    "train": ("minillm.commands.train", "train a model on a text file"),
+    "sample": ("minillm.commands.sample", "write texts with a model, to train another on"),
+    "eval": ("minillm.commands.eval", "how well a model predicts a text, and accepts a draft"),
     "kbit": (
-        "minillm.kbit_command",
+        "minillm.commands.kbit",
         "few large weights or many small ones: a family's loss by its bits",
     ),
-    "hypothesis": ("minillm.hypothesis_command", "do more tokens make rounding cost more"),
-    "bench": ("minillm.bench", "measure what each trick gains on this machine"),
-    "notebooks": ("minillm.notebooks_command", "re-execute the lessons in place"),
+    "hypothesis": ("minillm.commands.hypothesis", "do more tokens make rounding cost more"),
+    "bench": ("minillm.commands.bench", "measure what each trick gains on this machine"),
+    "notebooks": ("minillm.commands.notebooks", "re-execute the lessons in place"),
 }
 
 
@@ -82,27 +80,6 @@ def _run(prog: str, module: str, description: str, argv: list[str]) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return implementation.run(arguments) or 0
-
-
-def named_path(text: str) -> Path:
-    """The type of an option that names a file or a folder; no name is not the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name of a file or folder is needed, got ''")
-    return Path(text)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be: the first to the left, the others to the right.
-
-    >>> print(table(["model", "layers"], [["stories", "6"]]))
-    model    layers
-    stories       6
-    """
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in (head, *rows)
-    )
 
 
 def _version() -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from minillm.acceptance import acceptance
 from minillm.checkpoint import load
-from minillm.cli import named_path
+from minillm.commands.named_path import named_path
 from minillm.evaluation import evaluate
 from minillm.heldout import bench_prompts, stories
 from minillm.repetition import repetition
-from minillm.tokens import encode, same_tokens
-from minillm.training.text_data import pack, read_texts
+from minillm.tokens import encode, encode_all, same_tokens
+from minillm.training.text_data import read_texts
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not same_tokens(its_tokenizer, tokenizer):
             raise ValueError(f"{arguments.draft} and {arguments.model} have different tokens")
     texts = read_texts(arguments.text) if arguments.text else stories()
-    found = evaluate(model, pack(tokenizer, texts))
+    found = evaluate(model, encode_all(tokenizer, texts))
     figures: dict[str, Any] = {
         "tokens": found.tokens,
         "loss": found.loss,

@@ -1,0 +1,6 @@
+"""The commands of the shell: `minillm COMMAND` is `main`, and each command one module.
+
+`lab` (with `handout`) opens the lessons, `notebooks` re-executes them; `generate`, `models`, `eval`
+and `sample` use a model, `train` makes one; `bench` measures the tricks; `kbit` and `hypothesis`
+record what lesson 09 shows. They share `table` and `named_path`.
+"""

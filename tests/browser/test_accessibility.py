@@ -114,7 +114,7 @@ NAMES = (
     "reveal",
 )
 DRAWN = """() => [...document.querySelectorAll(".minillm.chart")]
-    .every(chart => chart.querySelector(".main-svg"))"""
+    .every(chart => chart.querySelector(".main-svg, .player"))"""
 RUN = """async () => (await axe.run(
     {include: [[".minillm"]]}, {resultTypes: ["violations"]})).violations"""
 

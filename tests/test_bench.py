@@ -19,7 +19,7 @@ from minillm.timing import compare, interleave, median_interval
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two instant rows in place of the real ones."""
     monkeypatch.setattr(rows, "ROWS", {})
-    monkeypatch.setattr("minillm.bench.ROWS", rows.ROWS)
+    monkeypatch.setattr("minillm.commands.bench.ROWS", rows.ROWS)
 
     @row("fast/peer", against="a slow peer")
     def fast() -> Measured:

@@ -165,7 +165,7 @@ class BatchExplorer(ChartExplorer):
         at = self._rates[B][1] / self._rates[B][0]
         ratio = self["show"] == "speed-up"
         return Chart(
-            title="The more texts at once, the less is left for guesses",
+            title="Many texts at once leave little for guesses to gain",
             x_title="texts of the batch",
             y_title="speed-up (times)" if ratio else "tokens a second",
             series=(

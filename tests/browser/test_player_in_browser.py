@@ -321,20 +321,38 @@ def test_another_film_replaces_the_first_and_unmounting_stops_it(mount: Mount) -
     assert position(page) == "step 3 / 3"
 
 
-def test_a_step_of_a_long_film_touches_no_more_than_that_of_a_short_one(mount: Mount) -> None:
+@pytest.mark.parametrize("key", ["ArrowRight", "ArrowLeft"])
+def test_a_step_of_a_long_film_touches_no_more_than_that_of_a_short_one(
+    mount: Mount, key: str
+) -> None:
     """What makes keys fast, said without a clock: the rest of the page stays as it is."""
-    touched = """async () => {
+    touched = """key => {
       const watch = new MutationObserver(() => {});
       const root = document.querySelector(".player");
       const all = { subtree: true, childList: true, attributes: true, characterData: true };
       watch.observe(root, all);
-      root.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+      root.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
       const changes = watch.takeRecords().length;
       return [changes, root.querySelectorAll("*").length];
     }"""
     (short, few), (long, many) = (
-        mount(growth([TOKENS[i % 10] for i in range(n)]), step=20).evaluate(touched)
+        mount(growth([TOKENS[i % 10] for i in range(n)]), step=20).evaluate(touched, key)
         for n in (48, 400)
     )
     assert many > 3 * few
     assert 0 < long == short < few / 2
+
+
+@pytest.mark.parametrize("rate", [5, 50])
+def test_it_plays_as_many_steps_a_second_as_asked(mount: Mount, rate: int) -> None:
+    """By a clock that the test moves."""
+    page = mount(growth(TOKENS), rate=rate, loop=True)
+    page.clock.install()
+    page.evaluate("""() => {
+      window.steps = 0;
+      new MutationObserver(() => window.steps++).observe(
+        document.querySelector(".position"), { childList: true });
+      document.querySelector("button.play").click();
+    }""")
+    page.clock.run_for(2000)
+    assert page.evaluate("window.steps") == pytest.approx(2 * rate, abs=2)

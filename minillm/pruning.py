@@ -82,7 +82,8 @@ def top_k_attention(model: Transformer, k: int) -> Transformer:
 def cats(model: Transformer, tokens: Int[Tensor, "B T"], share: float) -> Transformer:
     """A twin of `model` that shuts the smallest gates: on `tokens`, this share of each layer's.
 
-    `minillm.skipping.skipping` skips what they multiply. Gates that a relu has shut count too.
+    `minillm.fast.skipping_model.skipping` skips what they multiply. Gates that a relu has shut
+    count too.
 
     Raises:
         ValueError: a share outside [0, 1].

@@ -2,7 +2,7 @@
 
 They are the readable twins of every kernel: the matrix is unpacked to float32 each time it is
 used, and multiplied by `F.linear`. That saves memory, not time; speed takes a kernel that reads
-the packed bytes itself (`minillm.int8_twin`).
+the packed bytes itself (`minillm.fast.int8_model`).
 
 Dimensions: R rows (tokens), N outputs, K inputs, V vocabulary, C width.
 """

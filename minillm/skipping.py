@@ -14,23 +14,14 @@ Sources: W_down stored by neurons, Deja Vu (arXiv 2310.17157); relu in language 
 """
 
 from dataclasses import dataclass
-from typing import Any, no_type_check
 
-import numba
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minillm.compiled import compiled, pointer
-from minillm.fused import FusedBlock, plain_numbers
-from minillm.linear import FastLinear
-from minillm.optimized import optimized
-from minillm.pruning import ThresholdedGate
-from minillm.swapped import swapped
-from minillm.transformer import MLP, Transformer
+from minillm.transformer import MLP
 
-__all__ = ["Reading", "SkippingBlock", "SkippingMLP", "mlp_bytes", "open_neurons", "skipping"]
+__all__ = ["Reading", "SkippingMLP", "mlp_bytes"]
 
 
 @dataclass
@@ -93,87 +84,6 @@ class SkippingMLP(nn.Module):
         up, down = self.neurons[opened].unbind(1)  # copies, which a loop could do without
         self.reading.count(len(opened))
         return (gate[..., opened] * (x @ up.T)) @ down
-
-
-@compiled
-@no_type_check
-def open_neurons(x: int, gate: int, neurons: int, out: int, R: int, C: int, F: int) -> int:
-    """Add to out what the neurons with an open gate say of x; how many any row has opened.
-
-    Arguments are addresses and sizes, as in `minillm.loops`: x and out are (R, C), gate is (R, F),
-    neurons are (F, 2, C). Each neuron is read once, for all rows.
-    """
-    xs = numba.carray(pointer(x), (R, C))
-    gates = numba.carray(pointer(gate), (R, F))
-    weights = numba.carray(pointer(neurons), (F, 2, C))
-    outs = numba.carray(pointer(out), (R, C))
-    read = 0
-    for f in range(F):
-        wanted = 0
-        for r in range(R):
-            if gates[r, f] != np.float32(0):
-                wanted = 1
-                said = np.float32(0)
-                for c in range(C):
-                    said += weights[f, 0, c] * xs[r, c]
-                said *= gates[r, f]
-                for c in range(C):
-                    outs[r, c] += said * weights[f, 1, c]
-        read += wanted
-    return read
-
-
-class SkippingBlock(FusedBlock):
-    """A fused block whose MLP reads open neurons only, in a loop that gathers nothing."""
-
-    @staticmethod
-    def _fits_mlp(mlp: nn.Module) -> bool:
-        return (
-            type(mlp) is SkippingMLP and type(mlp.gate) is FastLinear and plain_numbers(mlp.neurons)
-        )
-
-    def _take_mlp(self, mlp: Any) -> None:
-        self._gate, self._act = mlp.gate.kernel, mlp.act.forward
-        self._neurons, self._reading = mlp.neurons.detach(), mlp.reading
-
-    def _feed_forward(self, normed: Tensor, y: Tensor) -> Tensor:
-        R, C = normed.shape
-        gate = self._act(self._gate(normed)).contiguous()
-        addresses = (tensor.data_ptr() for tensor in (normed, gate, self._neurons, y))
-        self._reading.count(open_neurons(*addresses, R, C, gate.shape[1]))
-        return y
-
-
-def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
-    """`minillm.optimized.optimized(model)`, its naive twin, without what shut gates multiply.
-
-    It lays the MLPs out anew. On a CPU in float32 a compiled loop reads them, elsewhere rows are
-    gathered.
-
-    Args:
-        model: one whose gates leave exact zeros; it stays as it is.
-        kernel: as for `optimized`.
-
-    Raises:
-        ValueError: gates without exact zeros, MLPs of one's own, or an unknown kernel.
-    """
-    mlps = [module for name, module in model.named_modules() if name.endswith(".mlp")]
-    for mlp in mlps:
-        if not (type(mlp) is MLP and type(mlp.gate_up) is type(mlp.down) is nn.Linear):
-            got = type(mlp).__name__
-            raise ValueError(f"only the library's own MLP, of plain matrices, can skip, got {got}")
-        if not isinstance(mlp.act, nn.ReLU | ThresholdedGate):
-            raise ValueError(
-                f"{type(mlp.act).__name__} shuts no gate entirely, so that nothing can be skipped "
-                "exactly. Set small gates to zero first, at some loss (minillm.pruning.cats; CATS, "
-                "arXiv 2404.08763), or train the model on with a relu "
-                "(relufication, arXiv 2310.04564)"
-            )
-    twin = optimized(swapped(model, {mlp: SkippingMLP(mlp) for mlp in mlps}), kernel)
-    for index, block in enumerate(twin.blocks):
-        if SkippingBlock.fits(block):
-            twin.blocks[index] = SkippingBlock(block)
-    return twin
 
 
 def mlp_bytes(model: nn.Module) -> tuple[int, int]:

@@ -25,9 +25,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(1)
 pytest.register_assert_rewrite("oracles")
 (package,) = find_spec("minillm").submodule_search_locations
-compiled = {"compiled", "int8_loops", "loops", "step_loop"}  # by numba, which knows no decorators
-checked = {path.stem for path in Path(package).iterdir()} - compiled
-install_import_hook([f"minillm.{stem}" for stem in checked], "typecheck.typecheck")
+modules = [
+    ".".join(p.relative_to(package).with_suffix("").parts) for p in Path(package).rglob("*.py")
+]
+kernels = "fast.kernels."  # numba knows no decorators
+checked = [f"minillm.{name}" for name in modules if not name.startswith(kernels)]
+install_import_hook(checked, "typecheck.typecheck")
 
 import oracles  # noqa: E402
 

@@ -7,20 +7,20 @@ from types import ModuleType
 
 import pytest
 
-import minillm.compiled
+import minillm.fast.kernels.memory
 
 LEAF = """
-from minillm.compiled import compiled
+from minillm.fast.kernels.memory import jitted
 
-@compiled
+@jitted
 def leaf(x):
     return {}
 """
 ROOT = """
 import leaf
-from minillm.compiled import compiled
+from minillm.fast.kernels.memory import jitted
 
-@compiled
+@jitted
 def root(x):
     return leaf.leaf(x) + 1
 """
@@ -29,21 +29,25 @@ def root(x):
 @pytest.fixture
 def root_of_a_fresh_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Imports a copy of the kernels' folder anew, with another leaf."""
-    copy = tmp_path / "compiled.py"
-    copy.write_text(Path(minillm.compiled.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    copy = tmp_path / "memory.py"
+    copy.write_text(
+        Path(minillm.fast.kernels.memory.__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
     (tmp_path / "root.py").write_text(ROOT, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
     def start(leaf: str) -> ModuleType:
         (tmp_path / "leaf.py").write_text(LEAF.format(leaf), encoding="utf-8")
-        for name in ("leaf", "root", "compiled"):
+        for name in ("leaf", "root", "memory"):
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        monkeypatch.setitem(sys.modules, "minillm.compiled", importlib.import_module("compiled"))
+        monkeypatch.setitem(
+            sys.modules, "minillm.fast.kernels.memory", importlib.import_module("memory")
+        )
         return importlib.import_module("root").root
 
     yield start
-    for name in ("leaf", "root", "compiled"):
+    for name in ("leaf", "root", "memory"):
         sys.modules.pop(name, None)
 
 

@@ -15,7 +15,7 @@ from minillm import Sampler
 from minillm.acceptance import acceptance
 from minillm.decoding import collect, decode_cached, decode_recomputed, generators
 from minillm.drafters import DraftModel, early_exit
-from minillm.fast_draft import FastDraft
+from minillm.fast.draft import Int8Draft
 from minillm.jacobi import decode_jacobi
 from minillm.lookahead import decode_lookahead
 from minillm.prompt_lookup import PromptLookup
@@ -52,7 +52,7 @@ def test_texts_are_those_of_the_cpu(decode: Callable[..., Any], sampler: Sampler
 DRAFTERS: dict[str, Callable[[Any], Any]] = {
     "a draft beside the target": lambda there: DraftModel(moved(model(1))),
     "a draft on the CPU": lambda there: DraftModel(model(1)),
-    "a fast draft": lambda there: FastDraft(model(1)),
+    "a fast draft": lambda there: Int8Draft(model(1)),
     "first layers": lambda there: DraftModel(early_exit(there, 1)),
     "copies": lambda there: PromptLookup(),
 }

@@ -8,7 +8,7 @@ from oracles import close, tiny, tiny_pair, tokens_of
 import minillm
 from minillm import GREEDY, KVCache, Sampler
 from minillm.drafters import DraftModel, early_exit
-from minillm.optimized import optimized
+from minillm.fast.model import optimized
 from minillm.prompt_lookup import PromptLookup, lookup
 
 

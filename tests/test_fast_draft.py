@@ -14,10 +14,10 @@ from minillm import GREEDY, KVCache, Sampler
 from minillm.attention import Rotary
 from minillm.decoding import collect, decode_cached, generators
 from minillm.drafters import DraftModel
-from minillm.fast_draft import FastDraft
+from minillm.fast.draft import Int8Draft
+from minillm.fast.megakernel import Megakernel
+from minillm.fast.model import optimized
 from minillm.heldout import openings
-from minillm.megakernel import Megakernel
-from minillm.optimized import optimized
 from minillm.sampling import pick
 from minillm.speculative import decode_speculative
 from minillm.transformer import Transformer
@@ -46,7 +46,7 @@ def agree(step: Megakernel, text: list[int]) -> None:
     for token in text:
         logits = step(token, ours)
         torch.testing.assert_close(
-            logits, step.twin(torch.tensor([[token]]), theirs)[0, 0], atol=1e-4, rtol=1e-4
+            logits, step.reference(torch.tensor([[token]]), theirs)[0, 0], atol=1e-4, rtol=1e-4
         )
     assert ours.lengths.tolist() == [len(text)]
     torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-4, rtol=1e-4)
@@ -79,7 +79,7 @@ def test_gates_that_are_all_shut_or_all_open(sign: int) -> None:
         block.mlp.down.weight[0] = 0
     step = Megakernel(model)
     opened: list[bool] = []
-    for block in step.twin.blocks:
+    for block in step.reference.blocks:
         block.mlp.act.register_forward_hook(
             lambda _module, _inputs, gate: opened.extend((gate > 0).flatten().tolist())
         )
@@ -92,7 +92,7 @@ def test_the_twin_is_the_model_with_its_matrices_rounded() -> None:
     model = fp32()
     model.blocks[0].attention.out.weight[3] = 0
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    twin = Megakernel(model).twin
+    twin = Megakernel(model).reference
     for name, weight in twin.named_parameters():
         wanted = before[name]
         if weight.ndim == 1:
@@ -164,7 +164,7 @@ def test_a_changed_model_is_refused(change: Callable[[Transformer], None]) -> No
     model = fp32()
     change(model)
     with pytest.raises(ValueError, match="a megakernel is made for the library's own model"):
-        FastDraft(model)
+        Int8Draft(model)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_changed_model_is_refused(change: Callable[[Transformer], None]) -> No
 )
 def test_other_models_are_refused(model: Callable[[], Transformer]) -> None:
     with pytest.raises(ValueError, match="relu gate and no biases"):
-        FastDraft(model())
+        Int8Draft(model())
 
 
 def test_what_is_done_to_the_twin_or_the_default_device_changes_no_step() -> None:
@@ -188,7 +188,7 @@ def test_what_is_done_to_the_twin_or_the_default_device_changes_no_step() -> Non
     step = Megakernel(model)
     cache = KVCache(step.config, 1, 3)
     before = [step(token, cache) for token in text]
-    step.twin.half()
+    step.reference.half()
     cache.truncate([0])
     torch.set_default_device("meta")
     try:
@@ -244,8 +244,8 @@ def test_a_full_cache_and_the_end_of_the_context() -> None:
 def test_guesses_and_their_laws_are_the_naive_drafters(sampler: Sampler) -> None:
     """Round after round, of rows that keep different parts of their guesses."""
     model = fp32()
-    fast = FastDraft(model)
-    naive = DraftModel(fast.step.twin)
+    fast = Int8Draft(model)
+    naive = DraftModel(fast.step.reference)
     texts = [[1, 2, 3, 4, 5, 6, 7], [4], [5, 6]]
     ours, theirs = (drafter.start(model.config, 3, 50) for drafter in (fast, naive))
     uniform = torch.Generator().manual_seed(0)
@@ -270,7 +270,7 @@ def test_guesses_and_their_laws_are_the_naive_drafters(sampler: Sampler) -> None
 
 @torch.inference_mode()
 def test_the_cache_equals_a_fresh_prefill_after_every_round() -> None:
-    fast = FastDraft(fp32())
+    fast = Int8Draft(fp32())
     started: list[Any] = []
     begin = fast._begin
     fast._begin = lambda *sizes: started.append(begin(*sizes)) or started[0]  # type: ignore
@@ -286,7 +286,7 @@ def test_the_cache_equals_a_fresh_prefill_after_every_round() -> None:
             n = int(held.lengths)
             seen.add(len(text) - n)
             fresh = KVCache(fast.step.config, 1, n)
-            fast.step.twin.hidden(torch.tensor([text[:n]]), fresh)
+            fast.step.reference.hidden(torch.tensor([text[:n]]), fresh)
             for ours, theirs in ((held.keys, fresh.keys), (held.values, fresh.values)):
                 torch.testing.assert_close(ours[..., :n, :], theirs, atol=1e-4, rtol=1e-4)
     assert {1, 2} <= seen  # the token drawn last, and the guess before it if all were kept
@@ -297,14 +297,14 @@ def test_greedy_equals_plain_greedy(gamma: int) -> None:
     target, draft = tiny(minillm), fp32(seed=1)
     prompts = [[1, 2, 3, 4, 5, 6, 7, 8], [9], [3, 3]]
     options: Any = {"max_new_tokens": 40, "stop": (5,)}
-    ours = decode_speculative(target, prompts, drafter=FastDraft(draft), gamma=gamma, **options)
+    ours = decode_speculative(target, prompts, drafter=Int8Draft(draft), gamma=gamma, **options)
     assert collect(ours) == collect(decode_cached(target, prompts, **options))
 
 
 @pytest.mark.slow
 def test_greedy_texts_of_the_shipped_pair() -> None:
     target, tokenizer = minillm.load("stories", dtype=torch.float64)
-    drafter, accepted = FastDraft(shipped()), 0
+    drafter, accepted = Int8Draft(shipped()), 0
     for prompt in openings(tokenizer)[:10]:
         options: Any = {"max_new_tokens": 40}
         rounds = list(decode_speculative(target, [prompt], drafter=drafter, **options))
@@ -323,7 +323,7 @@ def test_a_draft_that_answers_nan(where: str, sampler: Sampler) -> None:
     with pytest.warns(UserWarning, match="draft's logits are not finite"):
         steps = list(
             decode_speculative(
-                target, [[1, 2], [3]], drafter=FastDraft(draft), max_new_tokens=4,
+                target, [[1, 2], [3]], drafter=Int8Draft(draft), max_new_tokens=4,
                 sampler=sampler, generators=generators(0, 2),
             )
         )  # fmt: skip
@@ -332,4 +332,4 @@ def test_a_draft_that_answers_nan(where: str, sampler: Sampler) -> None:
 
 def test_a_draft_of_another_vocabulary_is_refused() -> None:
     with pytest.raises(ValueError, match="share a vocabulary, they have 31 and 32"):
-        FastDraft(fp32(vocab_size=32)).start(oracles.tiny_config(minillm), 1, 9)
+        Int8Draft(fp32(vocab_size=32)).start(oracles.tiny_config(minillm), 1, 9)

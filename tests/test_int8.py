@@ -6,17 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minillm import int8
-from minillm.int8 import INT_MM, Int8Rows, Int8Weights
+from minillm.fast import int8_linear
+from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear, Int8WeightOnlyLinear
 
-LAYERS = [Int8Weights, Int8Rows]
+LAYERS = [Int8WeightOnlyLinear, Int8DynamicLinear]
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """What a test without an operator has found out."""
     yield
-    int8._exact_products.cache_clear()
+    int8_linear._exact_products.cache_clear()
 
 
 def quantized(n: int = 48, k: int = 64, *, seed: int = 0):
@@ -39,7 +39,10 @@ def test_close_to_the_product_in_float32(layer, bias) -> None:
     x = torch.randn(2, 9, 64, generator=torch.Generator().manual_seed(1))
     y = layer(integers, scales, b)(x)
     assert (y.shape, y.dtype) == ((2, 9, 48), torch.float32)
-    assert relative_error(y, F.linear(x, weight, b)) < {Int8Weights: 0.006, Int8Rows: 0.02}[layer]
+    assert (
+        relative_error(y, F.linear(x, weight, b))
+        < {Int8WeightOnlyLinear: 0.006, Int8DynamicLinear: 0.02}[layer]
+    )
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -103,7 +106,7 @@ def test_without_the_private_operators_the_result_is_the_same(layer, monkeypatch
     expected = native(x)
     monkeypatch.delattr(torch, "_weight_int8pack_mm")
     monkeypatch.delattr(torch, "_int_mm")
-    int8._exact_products.cache_clear()
+    int8_linear._exact_products.cache_clear()
     monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
     hidden = layer(integers, scales)
     assert hidden.name == "F.linear over dequantized weights" != native.name
@@ -124,7 +127,7 @@ def test_scales_that_do_not_fit_are_refused(layer) -> None:
 def test_rows_of_integers_are_their_naive_twin(R: int, K: int) -> None:
     """Round, multiply, rescale, each as torch says it."""
     integers, scales, _ = quantized(24, K)
-    layer = Int8Rows(integers, scales)
+    layer = Int8DynamicLinear(integers, scales)
     x = torch.randn(R, K, generator=torch.Generator().manual_seed(5))
     steps = x.abs().amax(-1, keepdim=True) / 127
     codes = (x / steps).round()
@@ -134,7 +137,7 @@ def test_rows_of_integers_are_their_naive_twin(R: int, K: int) -> None:
 
 def test_sums_of_integers_are_exact_in_any_block() -> None:
     integers, scales, _ = quantized()
-    layer = Int8Rows(integers, scales)
+    layer = Int8DynamicLinear(integers, scales)
     if layer.name != INT_MM:
         pytest.skip("this processor has no exact products of bytes")
     x = torch.randn(9, 64, generator=torch.Generator().manual_seed(6))
@@ -158,8 +161,8 @@ def test_what_is_not_finite_stays_so_and_spoils_no_other_row(layer, bad: float) 
 def test_fbgemm_where_products_of_bytes_are_not_exact(monkeypatch) -> None:
     integers, scales, weight = quantized()
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(max=32767))
-    int8._exact_products.cache_clear()
-    layer = Int8Rows(integers, scales)
+    int8_linear._exact_products.cache_clear()
+    layer = Int8DynamicLinear(integers, scales)
     assert layer.name != INT_MM
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(8))
     assert relative_error(layer(x), x @ weight.T) < 0.02

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minillm import fused
+from minillm.fast import block
 from minillm.formats import Format
 from minillm.kept import kept
 from minillm.lookahead_mask import lookahead_layout
@@ -40,7 +40,7 @@ def test_a_kept_tensor_is_made_once() -> None:
 
 
 def test_a_fused_blocks_bias_is_free_outside_inference_mode() -> None:
-    fused._causal_bias.cache_clear()
+    block._causal_bias.cache_clear()
     with torch.inference_mode():
-        fused._causal_bias(2, 5, 2)
-    assert not fused._causal_bias(2, 5, 2).is_inference()
+        block._causal_bias(2, 5, 2)
+    assert not block._causal_bias(2, 5, 2).is_inference()

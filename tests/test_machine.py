@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from minillm import KVCache, Transformer, machine
+from minillm.fast.model import optimized
 from minillm.machine import Machine, measure_machine, measure_tokens
-from minillm.optimized import optimized
 
 Tiny = Callable[..., Transformer]
 

@@ -14,10 +14,10 @@ from minillm.batch import Row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
 from minillm.drafters import DraftModel, early_exit
+from minillm.fast.model import optimized
+from minillm.fast.skipping_model import skipping
 from minillm.kv_cache import KVCache
-from minillm.optimized import optimized
 from minillm.sampling import Sampler
-from minillm.skipping import skipping
 from minillm.speculative import decode_speculative
 from minillm.transformer import Transformer
 from widgets.common.exactness import compare

@@ -311,16 +311,16 @@ LESSON_04 = (
     """\
 import torch
 from minillm import load
-from minillm.fast_draft import FastDraft
+from minillm.fast.draft import Int8Draft
 from minillm.gain import measure_gain
 from minillm.heldout import bench_prompts
-from minillm.optimized import optimized
+from minillm.fast.model import optimized
 from minillm.tokens import encode
 target, tokenizer = load("stories")
 prompts = [encode(tokenizer, text) for text in bench_prompts()[:2]]""",
     """\
 import time
-draft = FastDraft(load("stories-draft")[0])
+draft = Int8Draft(load("stories-draft")[0])
 gains = {
     "draft as one call": measure_gain(
         optimized(target), draft, prompts, gammas=[1, 8], max_new_tokens=24

@@ -9,15 +9,15 @@ from oracles import tiny, tokens_of
 from torch import nn
 
 import minillm
-from minillm import linear as kernels
 from minillm.bench.greedy import equal_tokens
 from minillm.checkpoint import load
 from minillm.decoding import decode_cached
-from minillm.fused import FusedBlock
+from minillm.fast import linear as kernels
+from minillm.fast.block import FusedBlock
+from minillm.fast.linear import FastLinear, available, prepare, race
+from minillm.fast.model import optimized
 from minillm.heldout import openings
 from minillm.kv_cache import KVCache
-from minillm.linear import FastLinear, available, prepare, race
-from minillm.optimized import optimized
 
 FAMILIES = [
     {"hidden_act": "relu"},

@@ -16,13 +16,13 @@ from torch import nn
 from minillm import KVCache, collect, decode_cached, load
 from minillm.drafters import DraftModel
 from minillm.evaluation import evaluate
+from minillm.fast.block import FusedBlock
+from minillm.fast.int8_block import Int8Block
+from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
+from minillm.fast.int8_model import INT8, optimized_int8
+from minillm.fast.outliers import OutlierLinear, outlier_channels
 from minillm.formats import FORMATS
-from minillm.fused import FusedBlock
 from minillm.heldout import bench_prompts, stories
-from minillm.int8 import INT_MM, Int8Rows
-from minillm.int8_block import Int8Block
-from minillm.int8_twin import INT8, int8_twin
-from minillm.outliers import OutlierLinear, outlier_channels
 from minillm.packing import packed_bytes
 from minillm.quantization import Spec, dequantize, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
@@ -280,7 +280,7 @@ def test_the_plain_model_stays_as_it_is(tiny: Any) -> None:
 @pytest.mark.parametrize("round_activations", [False, True])
 def test_the_twin_is_close_to_the_readable_model(tiny: Any, round_activations: bool) -> None:
     quantized = quantize_model(tiny_model(tiny, qkv_bias=True), INT8)
-    twin = int8_twin(quantized, round_activations=round_activations)
+    twin = optimized_int8(quantized, round_activations=round_activations)
     tokens = torch.tensor([[1, 5, 3, 7]])
     expected = quantized(tokens)
     error = (twin(tokens) - expected).norm() / expected.norm()
@@ -291,15 +291,15 @@ def test_the_twin_is_close_to_the_readable_model(tiny: Any, round_activations: b
 def test_the_twin_needs_int8_per_channel(tiny: Any) -> None:
     untied = quantize_model(tiny_model(tiny, tie_word_embeddings=False), INT8, embed=Spec("nf4"))
     with pytest.raises(ValueError, match="int8 per channel is needed, embed is in nf4"):
-        int8_twin(untied, round_activations=False)
+        optimized_int8(untied, round_activations=False)
     with pytest.raises(ValueError, match="int8 per channel is needed"):
-        int8_twin(quantize_model(tiny_model(tiny), Spec("int8", 32)), round_activations=True)
+        optimized_int8(quantize_model(tiny_model(tiny), Spec("int8", 32)), round_activations=True)
 
 
 def fused_pair() -> tuple[Any, Any]:
     """The draft in int8: in one call between products, and in its naive twin's blocks."""
     quantized = quantize_model(load("stories-draft")[0], INT8)
-    ours, naive = (int8_twin(quantized, round_activations=True) for _ in range(2))
+    ours, naive = (optimized_int8(quantized, round_activations=True) for _ in range(2))
     if ours.head.name != INT_MM:
         pytest.skip("this processor has no exact products of bytes")
     for index, block in enumerate(naive.blocks):
@@ -340,7 +340,7 @@ def test_guess_and_verify_in_int8_writes_the_int8_text() -> None:
 
 
 def test_ragged_rows_run_in_the_twin(tiny: Any) -> None:
-    twin = int8_twin(quantize_model(tiny_model(tiny), INT8), round_activations=True)
+    twin = optimized_int8(quantize_model(tiny_model(tiny), INT8), round_activations=True)
     together = collect(decode_cached(twin, [[1, 2, 3], [4]], max_new_tokens=5))
     assert [len(text) for text in together] == [5, 5]
 
@@ -351,7 +351,7 @@ def test_held_out_loss_of_the_target() -> None:
     model, tokenizer = load("stories")
     text = encode_all(tokenizer, stories())
     plain = evaluate(model, text).loss
-    twin = int8_twin(quantize_model(model, INT8), round_activations=False)
+    twin = optimized_int8(quantize_model(model, INT8), round_activations=False)
     assert evaluate(twin, text).loss < plain * 1.002
     for spec in (Spec("nf4", 64), Spec("int4", 64)):
         assert evaluate(quantize_model(model, spec), text).loss < plain * 1.04
@@ -565,7 +565,7 @@ def test_a_model_with_other_modules_is_not_quantized(tiny: Any) -> None:
 
 
 def test_a_twin_is_neither_moved_nor_saved(tiny: Any, tmp_path: Path) -> None:
-    twin = int8_twin(quantize_model(tiny_model(tiny), INT8), round_activations=True)
+    twin = optimized_int8(quantize_model(tiny_model(tiny), INT8), round_activations=True)
     with pytest.raises(ValueError, match="stays where it is"):
         twin.half()
     with pytest.raises(ValueError, match="not a twin of it"):
@@ -575,13 +575,13 @@ def test_a_twin_is_neither_moved_nor_saved(tiny: Any, tmp_path: Path) -> None:
 
 def test_a_cache_made_for_another_model_is_refused(tiny: Any) -> None:
     model = tiny_model(tiny)
-    twin = int8_twin(quantize_model(model, INT8), round_activations=True)
+    twin = optimized_int8(quantize_model(model, INT8), round_activations=True)
     other = replace(model.config, head_dim=model.config.head_dim + 2)
     with pytest.raises(ValueError, match="not made for this model"):
         twin(torch.tensor([[1, 2]]), KVCache(other, 1, 8))
 
 
 def test_rows_of_another_width_are_refused() -> None:
-    layer = Int8Rows(torch.ones(3, 64, dtype=torch.int8), torch.ones(3))
+    layer = Int8DynamicLinear(torch.ones(3, 64, dtype=torch.int8), torch.ones(3))
     with pytest.raises(ValueError, match="rows of 64 numbers on cpu are needed"):
         layer(torch.ones(2, 32))

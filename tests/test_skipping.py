@@ -13,11 +13,13 @@ from minillm.bench.greedy import equal_tokens
 from minillm.checkpoint import load
 from minillm.decoding import collect, decode_cached
 from minillm.drafters import DraftModel
+from minillm.fast.kernels.neurons import open_neurons
+from minillm.fast.model import optimized
+from minillm.fast.skipping_model import SkippingBlock, skipping
 from minillm.heldout import openings
 from minillm.kv_cache import KVCache
-from minillm.optimized import optimized
 from minillm.pruning import cats, teal
-from minillm.skipping import SkippingBlock, SkippingMLP, mlp_bytes, open_neurons, skipping
+from minillm.skipping import SkippingMLP, mlp_bytes
 from minillm.sparsity import observe
 from minillm.speculative import decode_speculative
 from minillm.transformer import MLP

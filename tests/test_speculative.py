@@ -42,8 +42,8 @@ from minillm.exactness import (
     toy_draft,
     toy_target,
 )
+from minillm.fast.model import optimized
 from minillm.heldout import openings
-from minillm.optimized import optimized
 from minillm.prompt_lookup import PromptLookup
 from minillm.speculative import Round, decode_speculative
 from minillm.speedup import AdaptiveGamma

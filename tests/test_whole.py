@@ -18,17 +18,17 @@ from minillm.decoding import decode_cached, decode_recomputed, generators
 from minillm.drafters import DraftModel, early_exit
 from minillm.evaluation import evaluate
 from minillm.exactness import joint_law, text_law
+from minillm.fast.int8_model import INT8, optimized_int8
+from minillm.fast.megakernel import Megakernel
+from minillm.fast.outliers import OutlierLinear
 from minillm.gain import measure_gain
 from minillm.heldout import openings
-from minillm.int8_twin import INT8, int8_twin
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
 from minillm.lookahead import decode_lookahead
 from minillm.machine import measure_tokens
-from minillm.megakernel import Megakernel
 from minillm.neurons import neighbours, unused_by_law
 from minillm.ngram_pool import NGramPool
-from minillm.outliers import OutlierLinear
 from minillm.prompt_lookup import PromptLookup, lookup
 from minillm.pruning import sinks_and_window, top_k_attention
 from minillm.quantized_model import quantize_model
@@ -174,6 +174,6 @@ def test_positions_are_those_of_the_context(position: int) -> None:
 def test_an_int8_twin_knows_no_token_below_0_as_its_naive_twin() -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16}
     quantized = quantize_model(tiny(minillm, dtype=torch.float32, **sizes), INT8)
-    for model in (quantized, int8_twin(quantized, round_activations=False)):
+    for model in (quantized, optimized_int8(quantized, round_activations=False)):
         with pytest.raises(IndexError):
             model.embed(torch.tensor([[-1]]))

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from minillm import loops
-from minillm.linear import Kernel, prepare
+from minillm.fast.kernels import float32
+from minillm.fast.kernels.neurons import open_neurons
+from minillm.fast.linear import Kernel, prepare
 from minillm.neurons import Unused, firing_rates, hot_neurons, neighbours, unused
-from minillm.skipping import SkippingMLP, open_neurons
+from minillm.skipping import SkippingMLP
 from minillm.timing import in_turn
 from minillm.transformer import MLP
 from minillm.whole import whole, wholes
@@ -222,7 +223,7 @@ def _time_dense(mlps: Sequence[tuple[Kernel, Kernel]], x: Tensor) -> float:
     for gate_up, down in mlps:
         both = gate_up(x)
         F = both.shape[1] // 2
-        loops.gate_relu(both.data_ptr(), len(x), F)
+        float32.gate_relu(both.data_ptr(), len(x), F)
         down(both[:, :F])
     return time.perf_counter() - start
 

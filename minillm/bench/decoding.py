@@ -7,9 +7,9 @@ from tqdm import tqdm
 from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
+from minillm.fast.linear import kernel_names
 from minillm.heldout import stories
 from minillm.kv_cache import KVCache
-from minillm.linear import kernel_names
 from minillm.timing import interleave
 from minillm.tokens import encode
 

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError
 from minillm.checkpoint import folder
 from minillm.decoding import Step, decode_cached
+from minillm.fast.linear import kernel_names
 from minillm.heldout import bench_prompts
-from minillm.linear import kernel_names
 from minillm.timing import interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer

@@ -11,11 +11,11 @@ from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy, 
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import collect, decode_cached
+from minillm.fast.linear import BLOCK, kernel_names
+from minillm.fast.model import optimized
 from minillm.heldout import stories
 from minillm.kv_cache import KVCache
-from minillm.linear import BLOCK, kernel_names
 from minillm.machine import reading
-from minillm.optimized import optimized
 from minillm.timing import Pair, interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer

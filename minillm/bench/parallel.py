@@ -17,11 +17,11 @@ from minillm.bench.greedy import BAR, equal_tokens
 from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached
+from minillm.fast.linear import kernel_names
+from minillm.fast.model import optimized
 from minillm.heldout import bench_prompts
 from minillm.jacobi import GUESSES, decode_jacobi
-from minillm.linear import kernel_names
 from minillm.lookahead import decode_lookahead
-from minillm.optimized import optimized
 from minillm.repetition import distinct
 from minillm.timing import interleave
 from minillm.tokens import encode

@@ -20,10 +20,10 @@ from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached
 from minillm.drafters import DraftModel
+from minillm.fast.int8_model import INT8, optimized_int8
+from minillm.fast.model import optimized
 from minillm.heldout import bench_prompts, stories
-from minillm.int8_twin import INT8, int8_twin
 from minillm.kv_cache import KVCache
-from minillm.optimized import optimized
 from minillm.quantized_model import QuantizedTransformer, quantize_model
 from minillm.speculative import decode_speculative
 from minillm.timing import Pair, interleave
@@ -57,7 +57,7 @@ def guess_and_verify() -> Measured:
     """Target and draft with weights and activations in int8; greedy, four guesses a round."""
     tokenizer = load("stories")[1]
     target, draft = (
-        int8_twin(quantize_model(load(name)[0], INT8), round_activations=True)
+        optimized_int8(quantize_model(load(name)[0], INT8), round_activations=True)
         for name in ("stories", "stories-draft")
     )
 
@@ -79,7 +79,7 @@ def _against_float32(*, round_activations: bool, bound: float | None) -> Measure
     """Greedy texts of an int8 twin; the loss may exceed that in float32 by the share `bound`."""
     model, tokenizer = load("stories")
     fast, quantized = optimized(model), _quantized()
-    twin = int8_twin(quantized, round_activations=round_activations)
+    twin = optimized_int8(quantized, round_activations=round_activations)
     text = encode_all(tokenizer, stories())
     plain, ours = (_loss(x, text) for x in (fast, twin))
     if bound is not None and ours > plain * (1 + bound):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from minillm.linear import stock_kernel
+from minillm.fast.linear import stock_kernel
 from minillm.timing import compare
 
 __all__ = [

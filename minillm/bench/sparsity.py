@@ -16,11 +16,12 @@ from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached
 from minillm.drafters import Drafter
-from minillm.fast_draft import FastDraft
+from minillm.fast.draft import Int8Draft
+from minillm.fast.linear import kernel_names
+from minillm.fast.model import optimized
+from minillm.fast.skipping_model import skipping
 from minillm.heldout import bench_prompts, openings
-from minillm.linear import kernel_names
-from minillm.optimized import optimized
-from minillm.skipping import mlp_bytes, skipping
+from minillm.skipping import mlp_bytes
 from minillm.speculative import decode_speculative
 from minillm.timing import Pair, interleave
 from minillm.tokens import encode
@@ -56,7 +57,7 @@ def decode() -> Measured:
 def speculate() -> Measured:
     """Guesses of the shipped draft, verified with and without skipping; and each trick alone."""
     skips, dense, prompts, _ = _start()
-    drafter = FastDraft(load("stories-draft")[0])
+    drafter = Int8Draft(load("stories-draft")[0])
     runs = [
         (partial(run, skips, prompt), partial(run, dense, prompt))
         for prompt in prompts

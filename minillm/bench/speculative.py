@@ -21,11 +21,11 @@ from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, generators
 from minillm.drafters import Drafter, DraftModel, early_exit
-from minillm.fast_draft import FastDraft
+from minillm.fast.draft import Int8Draft
+from minillm.fast.linear import kernel_names
+from minillm.fast.model import optimized
 from minillm.heldout import bench_prompts
 from minillm.kv_cache import KVCache
-from minillm.linear import kernel_names
-from minillm.optimized import optimized
 from minillm.prompt_lookup import PromptLookup
 from minillm.repetition import distinct
 from minillm.sampling import GREEDY, Sampler
@@ -51,13 +51,13 @@ _REPEATS = 3  # runs of each prompt
 @row("speculative/greedy", against="the optimized cached loop")
 def draft_greedy() -> Measured:
     """Guesses of the shipped draft, at temperature 0."""
-    return _against_cached(FastDraft(load("stories-draft")[0]), GREEDY)
+    return _against_cached(Int8Draft(load("stories-draft")[0]), GREEDY)
 
 
 @row("speculative/temperature-1", against="the optimized cached loop")
 def draft_sampled() -> Measured:
     """Guesses of the shipped draft, at temperature 1: the texts differ, their law does not."""
-    return _against_cached(FastDraft(load("stories-draft")[0]), Sampler())
+    return _against_cached(Int8Draft(load("stories-draft")[0]), Sampler())
 
 
 @row("speculative/prompt-lookup", against="the optimized cached loop")
@@ -75,7 +75,7 @@ def exit_early() -> Measured:
 @row("speculative/draft-step", against="a step of the target")
 def draft_step() -> Measured:
     """A token of the draft, which costs c of a token of the target; the ratio is 1 / c."""
-    target, drafter = optimized(load("stories")[0]), FastDraft(load("stories-draft")[0])
+    target, drafter = optimized(load("stories")[0]), Int8Draft(load("stories-draft")[0])
     step, tokens = drafter.step, torch.arange(_NEW_TOKENS)
     ours, theirs = (KVCache(model.config, 1, _NEW_TOKENS) for model in (step, target))
 
@@ -92,7 +92,7 @@ def draft_step() -> Measured:
     small(), large()
     pairs = list(interleave([(small, large)] * 9))
     with torch.inference_mode():
-        naive = step.twin(tokens[None])[0]
+        naive = step.reference(tokens[None])[0]
     apart = (torch.stack(pairs[-1].ours) - naive).abs().max()
     if apart > 1e-3:
         raise CheckFailedError(f"the draft's logits are {apart:.0e} from its twin's")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from minillm.checkpoint import load, write_whole
 from minillm.commands.named_path import named_path
 from minillm.decoding import collect, decode_cached, generators
-from minillm.optimized import optimized
+from minillm.fast.model import optimized
 from minillm.sampling import Sampler
 from minillm.tokens import END_OF_TEXT, encode
 from minillm.transformer import Transformer

@@ -2,7 +2,7 @@
 
 One token's norm is a microsecond of arithmetic, but each call into torch costs a few, and more
 after a matrix has streamed through the caches and swept its code out. So what lies between two
-matrices becomes one compiled loop (`minillm.loops`).
+matrices becomes one compiled loop (`minillm.fast.kernels.float32`).
 
 Dimensions: B batch, T new tokens, S cached + new keys, R rows (B x T), H query heads,
 G key/value heads, D head dim, C width, F MLP width.
@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minillm import loops
 from minillm.attention import Attend, Attention, Cache, Rotation, causal_mask
-from minillm.int8 import Int8Rows, Int8Weights
+from minillm.fast.kernels import float32
+from minillm.fast.linear import Kernel, KernelLinear
 from minillm.kv_cache import KVCache
-from minillm.linear import FastLinear, Kernel
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Block
 
@@ -27,7 +26,7 @@ __all__ = ["FusedBlock", "FusedNorm", "plain_numbers"]
 
 _FEW = 1024  # queries times keys up to which one thread is faster than sharing them out
 _BYTES = 4  # of a float32
-_GATES = {nn.ReLU: loops.gate_relu, nn.SiLU: loops.gate_silu}
+_GATES = {nn.ReLU: float32.gate_relu, nn.SiLU: float32.gate_silu}
 
 
 class FusedBlock(nn.Module):
@@ -75,23 +74,48 @@ class FusedBlock(nn.Module):
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        B, T, C = x.shape
-        if (
-            type(cache) is not KVCache
-            or not x.dtype == cache.keys.dtype == rotation[0].dtype == torch.float32
-            or rotation[0].shape not in ((T, self._heads[2]), (B, 1, T, self._heads[2]))
-            or torch.is_autocast_enabled("cpu")
-        ):
+        if not self._writes_to(cache, x, rotation):
             return self.plain(x, rotation, mask, cache)
+        B, T, C = x.shape
         rows, eps = B * T, self._eps
         before_attention, before_mlp = (weight.data_ptr() for weight in self._norms)
         x = x.contiguous().view(rows, C)  # of two dimensions: the shortest way through torch
         normed = torch.empty_like(x)
         x_address, normed_address = x.data_ptr(), normed.data_ptr()
-        loops.norm(x_address, before_attention, eps, normed_address, rows, C)
+        float32.norm(x_address, before_attention, eps, normed_address, rows, C)
         y = self._out(self._attend(self._qkv(normed), B, T, rotation, mask, cache))
-        loops.add_and_norm(x_address, y.data_ptr(), before_mlp, eps, normed_address, rows, C)
+        float32.add_and_norm(x_address, y.data_ptr(), before_mlp, eps, normed_address, rows, C)
         return self._feed_forward(normed, y).view(B, T, C)
+
+    def _writes_to(self, cache: Cache | None, x: Tensor, rotation: Rotation) -> TypeGuard[KVCache]:
+        """Whether the loops compute what these inputs ask for, and write it into the cache."""
+        B, T, _ = x.shape
+        D = self._heads[2]
+        return (
+            type(cache) is KVCache
+            and x.dtype == cache.keys.dtype == rotation[0].dtype == torch.float32
+            and rotation[0].shape in ((T, D), (B, 1, T, D))
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def _memory(self, cache: KVCache, B: int) -> tuple[int, int, int]:
+        """Where this layer's keys and values begin, and the bytes of a row of either.
+
+        Raises:
+            ValueError: the cache is of another model or batch.
+        """
+        _, G, D = self._heads
+        L, rows, groups, slots, size = cache.keys.shape
+        if (
+            (rows, groups, size) != (B, G, D)
+            or self._layer >= L
+            or cache.values.shape != cache.keys.shape
+            or not (plain_numbers(cache.keys) and plain_numbers(cache.values))
+        ):
+            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
+        stored = G * slots * D * _BYTES
+        first = self._layer * B * stored
+        return cache.keys.data_ptr() + first, cache.values.data_ptr() + first, stored
 
     def _feed_forward(self, normed: Tensor, y: Tensor) -> Tensor:
         """What the MLP says of `normed`, added to y; all (R, C)."""
@@ -105,19 +129,9 @@ class FusedBlock(nn.Module):
     ) -> Tensor:
         """From (R, (H + 2G) D) to (R, H D)."""
         H, G, D = self._heads
-        L, rows, groups, slots, size = cache.keys.shape
-        if (
-            (rows, groups, size) != (B, G, D)
-            or self._layer >= L
-            or cache.values.shape != cache.keys.shape
-            or not (plain_numbers(cache.keys) and plain_numbers(cache.values))
-        ):
-            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
-        starts = cache.room(T)
-        stored = G * slots * D * _BYTES  # of one row
-        first = self._layer * B * stored
+        keys, values, stored = self._memory(cache, B)
+        starts, slots = cache.room(T), cache.capacity
         q, c, s = qkv.data_ptr(), rotation[0].data_ptr(), rotation[1].data_ptr()
-        keys, values = cache.keys.data_ptr() + first, cache.values.data_ptr() + first
         S = max(starts) + T
         few = mask is None and B * T * S <= _FEW
         row, turn = T * (H + 2 * G) * D * _BYTES, 0
@@ -126,9 +140,9 @@ class FusedBlock(nn.Module):
         for start in starts:
             here = q, c, s, keys, values, start, slots, T, H, G, D
             if few:
-                loops.attend(*here, self._scratch.data_ptr())
+                float32.attend(*here, self._scratch.data_ptr())
             else:
-                loops.rotate_and_store(*here)
+                float32.rotate_and_store(*here)
             q, c, s = q + row, c + turn, s + turn
             keys, values = keys + stored, values + stored
         if few:
@@ -147,7 +161,7 @@ class FusedBlock(nn.Module):
 
 
 def _are_fast(*matrices: nn.Module) -> bool:
-    return all(type(matrix) in (FastLinear, Int8Rows, Int8Weights) for matrix in matrices)
+    return all(isinstance(matrix, KernelLinear) for matrix in matrices)
 
 
 def _kernels(*matrices: Any) -> list[Kernel]:
@@ -173,7 +187,7 @@ class FusedNorm(nn.Module):
         x, weight = x.contiguous(), self.plain.weight
         out, C = torch.empty_like(x), x.shape[-1]
         rows = x.numel() // C
-        loops.norm(x.data_ptr(), weight.data_ptr(), self.plain.eps, out.data_ptr(), rows, C)
+        float32.norm(x.data_ptr(), weight.data_ptr(), self.plain.eps, out.data_ptr(), rows, C)
         return out
 
 

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
-from minillm.fused import plain_numbers
+from minillm.fast.block import plain_numbers
+from minillm.fast.kernels.step import step
 from minillm.kv_cache import KVCache
 from minillm.norm import RMSNorm
-from minillm.step_loop import step
 from minillm.transformer import Block, Transformer
 from minillm.whole import whole
 
@@ -40,7 +40,7 @@ class Megakernel:
         model: in float32 on a CPU, with a relu gate and no biases; it stays as it is.
 
     Attributes:
-        twin: the naive twin, `model` with its matrices rounded; changing it changes no step.
+        reference: the naive twin, `model` with its matrices rounded; changing it changes no step.
 
     Raises:
         ValueError: a model of another kind.
@@ -53,17 +53,17 @@ class Megakernel:
                 "or hooks, in float32 on a CPU"
             )
         self.config = config = model.config
-        self.twin = twin = _rounded(model)
-        blocks: Any = list(twin.blocks)
+        self.reference = reference = _rounded(model)
+        blocks: Any = list(reference.blocks)
         matrices = [matrix for block in blocks for matrix in _in_reading_order(block)]
-        parts = [_eight_bits(matrix) for matrix in (*matrices, twin.head.weight)]
+        parts = [_eight_bits(matrix) for matrix in (*matrices, reference.head.weight)]
         self._integers, self._scales = (
             torch.cat([part.flatten() for part in kind]) for kind in zip(*parts, strict=True)
         )
         norms = [x for block in blocks for x in (block.attention_norm, block.mlp_norm)]
-        self._norms = torch.stack([norm.weight for norm in (*norms, twin.norm)])
-        self._embedding = twin.embed.weight.clone(memory_format=torch.contiguous_format)
-        self._cos, self._sin = twin.rotary.cos.clone(), twin.rotary.sin.clone()
+        self._norms = torch.stack([norm.weight for norm in (*norms, reference.norm)])
+        self._embedding = reference.embed.weight.clone(memory_format=torch.contiguous_format)
+        self._cos, self._sin = reference.rotary.cos.clone(), reference.rotary.sin.clone()
         H, G, D = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         C, F = config.hidden_size, config.intermediate_size
         self._sizes = config.num_hidden_layers, H, G, D, C, F, config.vocab_size
@@ -135,13 +135,13 @@ def _kind(module: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:
 
 def _rounded(model: Transformer) -> Transformer:
     """A copy whose matrices hold the numbers that the loop multiplies with."""
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
-    for name, weight in twin.named_parameters():
+    rounded = copy.deepcopy(model).eval().requires_grad_(False)
+    for name, weight in rounded.named_parameters():
         if weight.ndim == 2:
             rows = weight.T if name.endswith("down.weight") else weight
             integers, scales = _eight_bits(rows)
             rows.copy_(integers * scales[:, None])
-    return twin
+    return rounded
 
 
 def _in_reading_order(block: Block) -> list[Tensor]:

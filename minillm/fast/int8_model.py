@@ -1,7 +1,7 @@
 """The same eight bits, faster: an int8 model on kernels that read bytes, in fused blocks.
 
-`int8_twin` is to a model in int8 what `minillm.optimized` is to one in float32; the naive twin is
-the quantized model, which unpacks its matrices each time.
+`optimized_int8` is to a model in int8 what `minillm.fast.model` is to one in float32; the naive
+twin is the quantized model, which unpacks its matrices each time.
 """
 
 import copy
@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.fused import FusedBlock, FusedNorm
-from minillm.int8 import Int8Rows, Int8Weights
-from minillm.int8_block import Int8Block
-from minillm.optimized import stay
+from minillm.fast.block import FusedBlock, FusedNorm
+from minillm.fast.int8_block import Int8Block
+from minillm.fast.int8_linear import Int8DynamicLinear, Int8WeightOnlyLinear
+from minillm.fast.model import stay
 from minillm.quantization import Spec
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.quantized_model import QuantizedTransformer
 from minillm.transformer import Transformer
 
-__all__ = ["INT8", "int8_twin"]
+__all__ = ["INT8", "optimized_int8"]
 
 INT8 = Spec("int8", group="channel")
 
@@ -38,13 +38,14 @@ class _Rows(nn.Module):
         return F.embedding(tokens, self._integers) * F.embedding(tokens, self._scales)
 
 
-def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transformer:
-    """A twin that multiplies bytes; it shares the model's weights.
+def optimized_int8(model: QuantizedTransformer, *, round_activations: bool) -> Transformer:
+    """A copy that multiplies bytes; it shares the model's weights.
 
     Args:
         model: in int8 with a scale for each channel; it stays as it is.
-        round_activations: multiply integers with integers (`minillm.int8.Int8Rows`), not with
-            numbers (`minillm.int8.Int8Weights`).
+        round_activations: multiply integers with integers
+            (`minillm.fast.int8_linear.Int8DynamicLinear`), not with numbers
+            (`minillm.fast.int8_linear.Int8WeightOnlyLinear`).
 
     Raises:
         ValueError: a model in another format, or on another device than the CPU.
@@ -54,20 +55,20 @@ def int8_twin(model: QuantizedTransformer, *, round_activations: bool) -> Transf
     for name, layer in model.named_modules():
         if isinstance(layer, QuantLinear | QuantEmbedding) and layer.spec != INT8:
             raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
-    kind = Int8Rows if round_activations else Int8Weights
-    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in model.buffers()})
-    twin.set_submodule("embed", _Rows(model.embed))
-    for name, layer in list(twin.named_modules()):
+    kind = Int8DynamicLinear if round_activations else Int8WeightOnlyLinear
+    fast = copy.deepcopy(model, {id(tensor): tensor for tensor in model.buffers()})
+    fast.set_submodule("embed", _Rows(model.embed))
+    for name, layer in list(fast.named_modules()):
         if isinstance(layer, QuantLinear):
             matrix = layer.quantized
             integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
-            twin.set_submodule(name, kind(integers, scales, layer.bias))
-    for index, block in enumerate(twin.blocks):
+            fast.set_submodule(name, kind(integers, scales, layer.bias))
+    for index, block in enumerate(fast.blocks):
         for fused in (Int8Block, FusedBlock):
             if fused.fits(block):
-                twin.blocks[index] = fused(block)
+                fast.blocks[index] = fused(block)
                 break
-    if FusedNorm.fits(twin.norm):
-        twin.set_submodule("norm", FusedNorm(twin.norm))
-    twin._apply = stay  # type: ignore[method-assign]
-    return twin
+    if FusedNorm.fits(fast.norm):
+        fast.set_submodule("norm", FusedNorm(fast.norm))
+    fast._apply = stay  # type: ignore[method-assign]
+    return fast

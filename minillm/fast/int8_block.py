@@ -1,8 +1,8 @@
 """A block over products of integers, with one call between two of them.
 
-`minillm.int8.Int8Rows` gets floats and gives floats; around each product it rounds and rescales in
-calls of its own. Here these belong to the loop between two products, so that a block is four
-products and five calls.
+`minillm.fast.int8_linear.Int8DynamicLinear` gets floats and gives floats; around each product it
+rounds and rescales in calls of its own. Here these belong to the loop between two products, so that
+a block is four products and five calls.
 
 Dimensions: T new tokens, H query heads, G key/value heads, D head dim, C width, F MLP width.
 """
@@ -13,18 +13,17 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from minillm import int8_loops
 from minillm.attention import Cache, Rotation
-from minillm.fused import FusedBlock, plain_numbers
-from minillm.int8 import INT_MM, Int8Rows
-from minillm.kv_cache import KVCache
+from minillm.fast.block import FusedBlock
+from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
+from minillm.fast.kernels import int8
 from minillm.transformer import Block
 
 __all__ = ["Int8Block"]
 
 
 class Int8Block(FusedBlock):
-    """`minillm.fused.FusedBlock`, its naive twin, over four `Int8Rows`.
+    """`minillm.fast.block.FusedBlock`, its naive twin, over four `Int8DynamicLinear`.
 
     It is for one row with a cache; for all else the twin runs. Rounding turns a difference in the
     last bit into one of a whole step now and then, so that nothing here may depend on how many
@@ -42,12 +41,14 @@ class Int8Block(FusedBlock):
 
     @classmethod
     def fits(cls, block: nn.Module) -> TypeGuard[Block]:
-        """Whether its matrices are `Int8Rows` with exact sums, its gate relu, and no bias."""
+        """Whether its matrices are int8 with exact sums, its gate relu, and no bias."""
         if not super().fits(block) or type(block.mlp.act) is not nn.ReLU:
             return False
         attention, mlp = block.attention, block.mlp
         layers: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
-        return all(type(x) is Int8Rows and x.name == INT_MM and x.bias is None for x in layers)
+        return all(
+            type(x) is Int8DynamicLinear and x.name == INT_MM and x.bias is None for x in layers
+        )
 
     def _make_room(self, T: int) -> None:
         """What lies between the products, kept for as many tokens again."""
@@ -62,50 +63,36 @@ class Int8Block(FusedBlock):
     ) -> Tensor:
         B, T, C = x.shape
         H, G, D = self._heads
-        if (
-            B > 1
-            or mask is not None
-            or type(cache) is not KVCache
-            or not x.dtype == cache.keys.dtype == rotation[0].dtype == torch.float32
-            or rotation[0].shape != (T, D)
-            or (*cache.keys.shape[1:3], cache.keys.shape[4]) != (1, G, D)
-            or cache.values.shape != cache.keys.shape
-            or not (plain_numbers(cache.keys) and plain_numbers(cache.values))
-            or self._layer >= len(cache.keys)
-            or torch.is_autocast_enabled("cpu")
-        ):
+        one_row = B == 1 and rotation[0].shape == (T, D) and mask is None
+        if not (one_row and self._writes_to(cache, x, rotation)):
             return super().forward(x, rotation, mask, cache)
+        keys, values, _ = self._memory(cache, B)
         [start] = cache.room(T)
         if start + T > len(self._scratch):
             self._scratch = self._scratch.new_empty(cache.capacity)
         if T != len(self._codes[0]):
             self._make_room(T)
-        x, slots, eps = (
-            x.clone(memory_format=torch.contiguous_format),
-            cache.keys.shape[3],
-            self._eps,
-        )
-        at, first = x.data_ptr(), 4 * self._layer * G * slots * D
+        x, eps = x.clone(memory_format=torch.contiguous_format), self._eps
+        at = x.data_ptr()
         steps, qkv, said, normed, both = (floats.data_ptr() for floats in self._floats)
         codes = [codes.data_ptr() for codes in self._codes]
         scales = [scales.data_ptr() for scales in self._scales]
         norms = [weight.data_ptr() for weight in self._norms]
-        int8_loops.norm_and_round(at, norms[0], eps, normed, codes[0], steps, T, C)
+        int8.norm_and_round(at, norms[0], eps, normed, codes[0], steps, T, C)
         sums = self._sums(0)
-        int8_loops.attend_and_round(
+        int8.attend_and_round(
             sums.data_ptr(), steps, scales[0], qkv,
-            rotation[0].data_ptr(), rotation[1].data_ptr(),
-            cache.keys.data_ptr() + first, cache.values.data_ptr() + first,
-            start, slots, T, H, G, D, self._scratch.data_ptr(), codes[1],
+            rotation[0].data_ptr(), rotation[1].data_ptr(), keys, values,
+            start, cache.capacity, T, H, G, D, self._scratch.data_ptr(), codes[1],
         )  # fmt: skip
         sums = self._sums(1)
-        int8_loops.add_norm_and_round(
+        int8.add_norm_and_round(
             sums.data_ptr(), steps, scales[1], said, at, norms[1], eps, normed, codes[2], T, C
         )
         sums, F = self._sums(2), self._codes[3].shape[1]
-        int8_loops.gate_and_round(sums.data_ptr(), steps, scales[2], both, codes[3], T, F)
+        int8.gate_and_round(sums.data_ptr(), steps, scales[2], both, codes[3], T, F)
         sums = self._sums(3)
-        int8_loops.add(sums.data_ptr(), steps, scales[3], said, at, T, C)
+        int8.add(sums.data_ptr(), steps, scales[3], said, at, T, C)
         return x
 
     def _sums(self, matrix: int) -> Tensor:

@@ -1,10 +1,11 @@
 """Linear layers over weights of eight bits: a quarter of the bytes to read.
 
-The weights are given as integers and one scale per output, w = integer x scale. `Int8Weights`
-leaves the activations as numbers; `Int8Rows` rounds them to integers too, with a scale for each
-row, so that a row's result does not depend on the rows beside it. A scale for the whole block, as
-in torch's own dynamic quantization, would let token 7 change the result of token 0. Sums of
-integers are exact in any order: a row alone and the row in a block give the same, bit for bit.
+The weights are given as integers and one scale per output, w = integer x scale.
+`Int8WeightOnlyLinear` leaves the activations as numbers; `Int8DynamicLinear` rounds them to
+integers too, with a scale for each row, so that a row's result does not depend on the rows beside
+it. A scale for the whole block, as in torch's own dynamic quantization, would let token 7 change
+the result of token 0. Sums of integers are exact in any order: a row alone and the row in a block
+give the same, bit for bit.
 
 The kernels are torch's int8 operators on the CPU. Their names are private and may go, and on
 processors without dot products of bytes they may saturate, so that each is tried before it is
@@ -20,12 +21,12 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from minillm import int8_loops
-from minillm.linear import Kernel
+from minillm.fast.kernels import int8
+from minillm.fast.linear import Kernel, KernelLinear
 
-__all__ = ["INT_MM", "Int8Rows", "Int8Weights"]
+__all__ = ["INT_MM", "Int8DynamicLinear", "Int8WeightOnlyLinear"]
 
 INT_MM = "_int_mm int8"  # the kernel whose sums are exact
 
@@ -90,9 +91,9 @@ def _integer_products(integers: Tensor, scales: Tensor) -> Kernel:
         if R != codes.shape[0]:
             codes, steps = integers.new_empty(R, K), scales.new_empty(R)
         step = steps.data_ptr()
-        int8_loops.round_rows(rows.data_ptr(), K, codes.data_ptr(), step, R, K)
+        int8.round_rows(rows.data_ptr(), K, codes.data_ptr(), step, R, K)
         sums, out = product(codes, columns), rows.new_empty(R, N)
-        int8_loops.rescale(sums.data_ptr(), step, scales.data_ptr(), out.data_ptr(), R, N)
+        int8.rescale(sums.data_ptr(), step, scales.data_ptr(), out.data_ptr(), R, N)
         return out
 
     return multiply
@@ -120,15 +121,13 @@ def _rows_to_one(multiply: Kernel) -> Kernel:
     return scaled
 
 
-class _Int8(nn.Module):
+class _Int8(KernelLinear):
     """Integers and their scales behind one of torch's operators, or `F.linear`.
 
     Attributes:
         integers: (N, K).
         scales: (N,) in float32.
         bias: (N,) or None.
-        name: of the kernel.
-        kernel: (R, K) in float32 to (R, N), the bias included.
     """
 
     prepare: Callable[[Tensor, Tensor], tuple[str, Kernel]]
@@ -159,14 +158,14 @@ class _Int8(nn.Module):
         return self.kernel(x.flatten(0, -2).float()).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-class Int8Weights(_Int8):
+class Int8WeightOnlyLinear(_Int8):
     """y = x (integers x scales)^T + bias, with x rounded to bfloat16, which the kernel reads."""
 
     prepare = staticmethod(_weight_only)
 
 
-class Int8Rows(_Int8):
-    """As `Int8Weights`, with each row of x rounded to 127 levels between +-its largest number.
+class Int8DynamicLinear(_Int8):
+    """As `Int8WeightOnlyLinear`, with each row of x rounded to 127 levels up to its largest.
 
     FBGEMM, the kernel of processors without exact products of bytes, has 63 levels.
     """

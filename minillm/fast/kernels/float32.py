@@ -6,7 +6,7 @@ these is a single call that allocates nothing. A row's result does not depend on
 
 Arguments are addresses (`tensor.data_ptr()`) of contiguous float32 data and sizes: plain integers
 cost a tenth of a microsecond to pass, arrays a whole one. The caller vouches for them; only
-`minillm.fused` calls these.
+`minillm.fast.block` calls these.
 
 Dimensions: B batch, T new tokens, H query heads, G key/value heads, D head dim, C width,
 F MLP width, S keys, R rows.
@@ -17,12 +17,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from minillm.compiled import compiled, exp, pointer
+from minillm.fast.kernels.memory import exp, jitted, pointer
 
 __all__ = ["add_and_norm", "attend", "gate_relu", "gate_silu", "norm", "rotate_and_store"]
 
 
-@compiled
+@jitted
 def norm(x: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
     """RMSNorm: x / sqrt(mean(x^2) + eps) * weight, of (R, C) to (R, C)."""
     xs = numba.carray(pointer(x), (R, C))
@@ -37,7 +37,7 @@ def norm(x: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
             outs[r, c] = xs[r, c] * scale * weights[c]
 
 
-@compiled
+@jitted
 def add_and_norm(x: int, y: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
     """Add x to y in place, and write the sum's norm to out; all (R, C)."""
     xs = numba.carray(pointer(x), (R, C))
@@ -48,7 +48,7 @@ def add_and_norm(x: int, y: int, weight: int, eps: float, out: int, R: int, C: i
     norm(y, weight, eps, out, R, C)
 
 
-@compiled
+@jitted
 def gate_relu(gate_up: int, R: int, F: int) -> None:
     """Multiply relu(gate) with up, of (R, 2F), in place of the first half of each row."""
     both = numba.carray(pointer(gate_up), (R, 2 * F))
@@ -57,7 +57,7 @@ def gate_relu(gate_up: int, R: int, F: int) -> None:
             both[r, f] = max(both[r, f], np.float32(0)) * both[r, F + f]
 
 
-@compiled
+@jitted
 def gate_silu(gate_up: int, R: int, F: int) -> None:
     """Multiply silu(gate) with up, of (R, 2F), in place of the first half of each row."""
     both = numba.carray(pointer(gate_up), (R, 2 * F))
@@ -67,7 +67,7 @@ def gate_silu(gate_up: int, R: int, F: int) -> None:
             both[r, f] = gate / (np.float32(1) + exp(-gate)) * both[r, F + f]
 
 
-@compiled
+@jitted
 def rotate_and_store(
     qkv: int, cos: int, sin: int, keys: int, values: int, start: int, slots: int,
     T: int, H: int, G: int, D: int,
@@ -95,7 +95,7 @@ def rotate_and_store(
                 stored_values[g, start + t, i] = heads[t, H + G + g, i]
 
 
-@compiled
+@jitted
 def _score(query: Any, keys: Any, weights: Any, scale: float) -> None:
     for s in range(len(weights)):
         dot = np.float32(0)
@@ -104,7 +104,7 @@ def _score(query: Any, keys: Any, weights: Any, scale: float) -> None:
         weights[s] = dot * np.float32(scale)
 
 
-@compiled
+@jitted
 def _softmax(weights: Any) -> None:
     largest = weights[0]
     for s in range(len(weights)):
@@ -117,7 +117,7 @@ def _softmax(weights: Any) -> None:
         weights[s] /= total
 
 
-@compiled
+@jitted
 def _mix(weights: Any, values: Any, out: Any) -> None:
     fours = len(weights) // 4 * 4  # values read for one pass over out
     for i in range(len(out)):
@@ -136,7 +136,7 @@ def _mix(weights: Any, values: Any, out: Any) -> None:
             out[i] += weights[s] * values[s, i]
 
 
-@compiled
+@jitted
 def attend(
     qkv: int, cos: int, sin: int, keys: int, values: int, start: int, slots: int,
     T: int, H: int, G: int, D: int, scratch: int,

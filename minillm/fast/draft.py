@@ -13,21 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.drafters import Drafting, DraftModel, Proposal, warn_not_finite
+from minillm.fast.megakernel import Megakernel
 from minillm.kv_cache import KVCache
-from minillm.megakernel import Megakernel
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 
-__all__ = ["FastDraft"]
+__all__ = ["Int8Draft"]
 
 _FEW = 4  # tokens that are read sooner one by one than in a pass of the readable model
 
 
-class FastDraft(DraftModel):
+class Int8Draft(DraftModel):
     """Guesses of a small model, rounded to eight bits; `DraftModel` of its twin is the naive one.
 
     Args:
-        model: as for `minillm.megakernel.Megakernel`.
+        model: as for `minillm.fast.megakernel.Megakernel`.
 
     Raises:
         ValueError: a model of another kind.
@@ -38,10 +38,10 @@ class FastDraft(DraftModel):
         self.step = Megakernel(model)
 
     def _begin(self, rows: int, capacity: int) -> Drafting:
-        return _FastDrafting(self.step, rows, capacity)
+        return _Int8Drafting(self.step, rows, capacity)
 
 
-class _FastDrafting:
+class _Int8Drafting:
     def __init__(self, step: Megakernel, rows: int, capacity: int):
         self.step = step
         self.caches = [KVCache(step.config, 1, capacity) for _ in range(rows)]
@@ -74,7 +74,7 @@ class _FastDrafting:
         """The logits behind a text, of which the cache lacks the end."""
         held = int(cache.lengths)
         if len(text) - held > _FEW:
-            self.step.twin.hidden(torch.tensor([text[held:-1]], device="cpu"), cache)
+            self.step.reference.hidden(torch.tensor([text[held:-1]], device="cpu"), cache)
             held = len(text) - 1
         for token in text[held:]:
             logits = self.step(token, cache)

@@ -1,7 +1,7 @@
 """Between two products of integers: sums back to floats, what a block does, rows to integers.
 
-Arguments are addresses and sizes, as in `minillm.loops`; only `minillm.int8` and
-`minillm.int8_block` call these.
+Arguments are addresses and sizes, as in `minillm.fast.kernels.float32`; only
+`minillm.fast.int8_linear` and `minillm.fast.int8_block` call these.
 
 Dimensions: R rows (tokens), N outputs, K inputs, T new tokens, H query heads, G key/value heads,
 D head dim, C width, F MLP width.
@@ -12,8 +12,8 @@ from functools import partial
 import numba
 import numpy as np
 
-from minillm import loops
-from minillm.compiled import byte_pointer, compiled, integer_pointer, pointer
+from minillm.fast.kernels import float32
+from minillm.fast.kernels.memory import byte_pointer, integer_pointer, jitted, pointer
 
 __all__ = [
     "add",
@@ -28,7 +28,7 @@ __all__ = [
 _LARGEST = 127
 
 
-@partial(compiled, fastmath=False)  # another order of the factors would overflow at the edges
+@partial(jitted, fastmath=False)  # another order of the factors would overflow at the edges
 def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> None:
     """Round each row of x to 127 levels on both sides of zero, and note its scale.
 
@@ -54,7 +54,7 @@ def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> 
         steps[r] /= np.float32(_LARGEST)
 
 
-@compiled
+@jitted
 def rescale(sums: int, rows: int, columns: int, out: int, R: int, N: int) -> None:
     """Multiply integer sums, (R, N), with the scales of their rows and of their columns."""
     integers, outs = numba.carray(integer_pointer(sums), (R, N)), numba.carray(pointer(out), (R, N))
@@ -65,28 +65,28 @@ def rescale(sums: int, rows: int, columns: int, out: int, R: int, N: int) -> Non
             outs[r, n] = np.float32(integers[r, n]) * row_scales[r] * column_scales[n]
 
 
-@compiled
+@jitted
 def norm_and_round(
     x: int, weight: int, eps: float, normed: int, codes: int, scales: int, R: int, C: int
 ) -> None:
     """Round the norm of x, (R, C)."""
-    loops.norm(x, weight, eps, normed, R, C)
+    float32.norm(x, weight, eps, normed, R, C)
     round_rows(normed, C, codes, scales, R, C)
 
 
-@compiled
+@jitted
 def attend_and_round(
     sums: int, scales: int, columns: int, qkv: int, cos: int, sin: int, keys: int, values: int,
     start: int, slots: int, T: int, H: int, G: int, D: int, scratch: int, codes: int,
 ) -> None:  # fmt: skip
-    """Rescale queries, keys and values, `minillm.loops.attend`, and round what was read."""
+    """Rescale queries, keys and values, attend as `float32` does, and round what was read."""
     width = (H + 2 * G) * D
     rescale(sums, scales, columns, qkv, T, width)
-    loops.attend(qkv, cos, sin, keys, values, start, slots, T, H, G, D, scratch)
+    float32.attend(qkv, cos, sin, keys, values, start, slots, T, H, G, D, scratch)
     round_rows(qkv, width, codes, scales, T, H * D)
 
 
-@compiled
+@jitted
 def add(sums: int, scales: int, columns: int, said: int, x: int, R: int, C: int) -> None:
     """Rescale, and add to x, (R, C)."""
     rescale(sums, scales, columns, said, R, C)
@@ -96,7 +96,7 @@ def add(sums: int, scales: int, columns: int, said: int, x: int, R: int, C: int)
             ours[r, c] += theirs[r, c]
 
 
-@compiled
+@jitted
 def add_norm_and_round(
     sums: int, scales: int, columns: int, said: int, x: int,
     weight: int, eps: float, normed: int, codes: int, R: int, C: int,
@@ -106,11 +106,11 @@ def add_norm_and_round(
     norm_and_round(x, weight, eps, normed, codes, scales, R, C)
 
 
-@compiled
+@jitted
 def gate_and_round(
     sums: int, scales: int, columns: int, both: int, codes: int, R: int, F: int
 ) -> None:
     """Rescale gate and up, (R, 2F), and round relu(gate) * up."""
     rescale(sums, scales, columns, both, R, 2 * F)
-    loops.gate_relu(both, R, F)
+    float32.gate_relu(both, R, F)
     round_rows(both, 2 * F, codes, scales, R, F)

@@ -26,6 +26,7 @@ __all__ = [
     "BLOCK",
     "FastLinear",
     "Kernel",
+    "KernelLinear",
     "available",
     "kernel_names",
     "prepare",
@@ -77,7 +78,19 @@ def prepare(name: str, linear: nn.Linear) -> Kernel:
     return _PREPARE[name](linear.weight, linear.bias)
 
 
-class FastLinear(nn.Module):
+class KernelLinear(nn.Module):
+    """A linear layer that is one call, which fused blocks make themselves.
+
+    Attributes:
+        name: of the kernel.
+        kernel: (R, K) in float32 to (R, N), the bias included.
+    """
+
+    name: str
+    kernel: Kernel
+
+
+class FastLinear(KernelLinear):
     """A linear layer with one of the kernels; its naive twin is `torch.nn.Linear`."""
 
     def __init__(self, plain: nn.Linear, name: str):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minillm.int8 import Int8Rows
+from minillm.fast.int8_linear import Int8DynamicLinear
 from minillm.quantization import Spec, quantize
 from minillm.whole import wholes
 
@@ -52,7 +52,7 @@ class OutlierLinear(nn.Module):
         rest[:, self.channels] = 0
         matrix = quantize(rest, Spec("int8"))
         integers = matrix.codes.view(torch.int8)
-        self.rest = Int8Rows(integers, matrix.grid.scales[:, 0], plain.bias)
+        self.rest = Int8DynamicLinear(integers, matrix.grid.scales[:, 0], plain.bias)
 
     def forward(self, x: Float[Tensor, "*R K"]) -> Float[Tensor, "*R N"]:
         small = x.clone()

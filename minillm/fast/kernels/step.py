@@ -1,7 +1,8 @@
-"""A whole step of a model as one compiled loop over its layers (`minillm.megakernel`).
+"""A whole step of a model as one compiled loop over its layers (`minillm.fast.megakernel`).
 
-Arguments are addresses and sizes, as in `minillm.loops`; the matrices lie behind one another, in
-the order in which they are read: integers of eight bits, and apart from them a scale for each row.
+Arguments are addresses and sizes, as in `minillm.fast.kernels.float32`; the matrices lie behind one
+another, in the order in which they are read: integers of eight bits, and apart from them a scale
+for each row.
 
 Dimensions: L layers, N outputs, K inputs, H query heads, G key/value heads, D head dim, C width,
 F MLP width, V vocabulary.
@@ -12,13 +13,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from minillm import loops
-from minillm.compiled import byte_pointer, compiled, pointer
+from minillm.fast.kernels import float32
+from minillm.fast.kernels.memory import byte_pointer, jitted, pointer
 
 __all__ = ["step"]
 
 
-@compiled
+@jitted
 def _multiply(integers: int, scales: int, x: Any, out: Any) -> tuple[int, int]:
     """Multiply int8 (N, K), a scale for each row, with x; the addresses behind both."""
     N, K = len(out), len(x)
@@ -32,7 +33,7 @@ def _multiply(integers: int, scales: int, x: Any, out: Any) -> tuple[int, int]:
     return integers + N * K, scales + 4 * N
 
 
-@compiled
+@jitted
 def _open_neurons(integers: int, scales: int, x: Any, gate: Any, out: Any) -> tuple[int, int]:
     """Add to out what the neurons with an open gate say of x; the addresses behind (F, 2, C)."""
     F, C = len(gate), len(x)
@@ -49,7 +50,7 @@ def _open_neurons(integers: int, scales: int, x: Any, gate: Any, out: Any) -> tu
     return integers + F * 2 * C, scales + 4 * F * 2
 
 
-@compiled
+@jitted
 def step(
     embedding: int, integers: int, scales: int, norms: int, eps: float, cos: int, sin: int,
     keys: int, values: int, start: int, slots: int,
@@ -73,14 +74,14 @@ def step(
     for c in range(C):
         x[c] = embedded[c]
     for _ in range(L):
-        loops.norm(scratch, norms, eps, normed_at, 1, C)
+        float32.norm(scratch, norms, eps, normed_at, 1, C)
         integers, scales = _multiply(integers, scales, normed, qkv)
-        loops.attend(qkv_at, cos, sin, keys, values, start, slots, 1, H, G, D, weights_at)
+        float32.attend(qkv_at, cos, sin, keys, values, start, slots, 1, H, G, D, weights_at)
         integers, scales = _multiply(integers, scales, qkv[: H * D], said)
-        loops.add_and_norm(said_at, scratch, norms + 4 * C, eps, normed_at, 1, C)
+        float32.add_and_norm(said_at, scratch, norms + 4 * C, eps, normed_at, 1, C)
         integers, scales = _multiply(integers, scales, normed, gate)
         integers, scales = _open_neurons(integers, scales, normed, gate, x)
         norms += 8 * C
         keys, values = keys + 4 * G * slots * D, values + 4 * G * slots * D
-    loops.norm(scratch, norms, eps, normed_at, 1, C)
+    float32.norm(scratch, norms, eps, normed_at, 1, C)
     _multiply(integers, scales, normed, numba.carray(pointer(logits), (V,)))

@@ -10,12 +10,12 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["byte_pointer", "compiled", "exp", "integer_pointer", "pointer"]
+__all__ = ["byte_pointer", "exp", "integer_pointer", "jitted", "pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 
 
-def compiled(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
+def jitted(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
     """Compiled at the first call, and kept on disk where there is a place to write."""
     jit = partial(numba.njit, fastmath=fastmath, error_model="numpy")
     name = function.__qualname__
@@ -31,10 +31,8 @@ def compiled(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
 @cache
 def _sources() -> str:
     """A digest of all kernels: one holds code of others, whose files numba does not look at."""
-    here = Path(__file__)
-    texts = [path.read_bytes() for path in sorted(here.parent.glob("*.py"))]
-    kernels = [text for text in texts if b"from minillm.compiled import" in text]
-    return sha256(b"".join((here.read_bytes(), *kernels))).hexdigest()[:16]
+    kernels = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(path.read_bytes() for path in kernels)).hexdigest()[:16]
 
 
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
@@ -72,7 +70,7 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
     return types.float32(types.int32), code
 
 
-@compiled
+@jitted
 def exp(x: Any) -> Any:
     """e^x to 2e-7, from 2^-126 to 2^127: 2^whole times a polynomial in the rest, without calls."""
     binary = min(max(x * np.float32(1.4426950408889634), np.float32(-126)), np.float32(127))

@@ -18,7 +18,7 @@ from minillm.config import ModelConfig
 from minillm.sampling import Sampler
 from minillm.whole import whole, wholes
 
-__all__ = ["Batch", "Row"]
+__all__ = ["Batch", "Noise", "Row"]
 
 
 @dataclass(frozen=True)
@@ -145,3 +145,26 @@ class Batch:
             for b, (ended, unused) in enumerate(zip(self.ended, self._unused.split(1), strict=True))
         ]
         return torch.cat(rows)
+
+
+class Noise:
+    """The uniform of every place of row b, fixed before anything is decided there.
+
+    The plain sampler draws one number for each token. A decoder that looks ahead may choose at a
+    place many times; with the number that the plain sampler would draw there, its text is the
+    plain one.
+    """
+
+    def __init__(self, batch: Batch, b: int):
+        self._batch, self._b = batch, b
+        self._drawn = batch.uniforms(b, 0)
+
+    def ahead(self, count: int) -> Float[Tensor, " N"]:
+        """Those of the next `count` places; asking again gives the same."""
+        if (missing := count - len(self._drawn)) > 0:
+            self._drawn = torch.cat((self._drawn, self._batch.uniforms(self._b, missing)))
+        return self._drawn[:count]
+
+    def spend(self, count: int) -> None:
+        """So many places are decided."""
+        self._drawn = self._drawn[count:]

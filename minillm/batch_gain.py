@@ -11,8 +11,8 @@ from typing import Any
 
 from minillm.decoding import Model, Step, decode_cached
 from minillm.drafters import Drafter
+from minillm.measure.timing import in_turn
 from minillm.speculative import decode_speculative
-from minillm.timing import in_turn
 from minillm.whole import wholes
 
 __all__ = ["measure_batches"]

@@ -5,14 +5,14 @@ refuses by name what the model does not implement, so that no checkpoint is run 
 not.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from minillm.config_fields import model_arguments
+from minillm.files import read_json
 
-__all__ = ["Activation", "ModelConfig", "parse_json", "read_json"]
+__all__ = ["Activation", "ModelConfig"]
 
 Activation = Literal["relu", "silu", "gelu"]
 _SIZES = (
@@ -102,28 +102,3 @@ class ModelConfig:
         own = {k: v for k, v in vars(self).items() if k not in ("qkv_bias", "qk_norm")}
         window = {"sliding_window": None}  # Mistral's default would be one of 4096
         return {"architectures": [architectures[self.model_type]], **own, **window}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8, not JSON, or another kind of value.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    return parse_json(text, path)
-
-
-def parse_json(text: str, path: Path) -> dict[str, Any]:
-    """The JSON object in a text that was read from `path`; see `read_json` for the errors."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value

@@ -20,9 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.decoding import Model
+from minillm.decoding import Model, forward_rows
 from minillm.kv_cache import KVCache
-from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 from minillm.whole import whole

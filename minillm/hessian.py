@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from minillm.hooks import hooked
+from minillm.modules import hooked
 from minillm.transformer import Transformer
 
 __all__ = ["Hessian", "damped", "hessians", "inverse_root"]

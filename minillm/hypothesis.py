@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from minillm import recorded
-from minillm.ranks import RankTest, page, signed_rank
+from minillm.data import recorded
+from minillm.measure.ranks import RankTest, page, signed_rank
 
 __all__ = ["FORMATS", "Format", "Point", "Rate", "Text", "decay_effect", "read", "trend"]
 

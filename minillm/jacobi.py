@@ -20,12 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.batch import Batch, Row
-from minillm.decoding import Model, Step
+from minillm.batch import Batch, Noise, Row
+from minillm.decoding import Model, Step, forward_rows
 from minillm.kv_cache import KVCache
-from minillm.noise import Noise
 from minillm.prompt_lookup import lookup
-from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.whole import whole, wholes
 

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from minillm import recorded
-from minillm.evaluation import evaluate
+from minillm.data import recorded
+from minillm.measure.evaluation import evaluate
 from minillm.quantization import Granularity, Spec, dequantize, quantize
 from minillm.quantized_model import matrices
 from minillm.transformer import Transformer

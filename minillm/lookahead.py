@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.batch import Batch, Row
+from minillm.batch import Batch, Noise, Row
 from minillm.decoding import Step
 from minillm.jacobi import Guess, initial_guess, random_tokens
 from minillm.kv_cache import KVCache
@@ -32,7 +32,6 @@ from minillm.lookahead_pass import MaskedModel, Pass, forward_passes
 from minillm.lookahead_verification import agree
 from minillm.lookahead_window import Window
 from minillm.ngram_pool import NGramPool
-from minillm.noise import Noise
 from minillm.sampling import GREEDY, Sampler
 from minillm.whole import whole
 

@@ -3,7 +3,7 @@
 A relu leaves zeros of its own accord. Where there are none, small values can be taken for zeros:
 gates below a threshold (CATS), whatever enters a matrix below one (TEAL), all keys but those with
 the largest weights (top-k attention). The share of zeros is chosen; what it costs in loss has to be
-measured (`minillm.evaluation.evaluate`).
+measured (`minillm.measure.evaluation.evaluate`).
 
 Dimensions: T tokens, S keys, H query heads.
 
@@ -19,8 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from minillm.attention import Attend, attention_weights, causal_mask
-from minillm.hooks import hooked
-from minillm.swapped import swapped
+from minillm.modules import hooked, swapped
 from minillm.transformer import MLP, Transformer
 from minillm.whole import whole
 

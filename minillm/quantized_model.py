@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from minillm.checkpoint import write_whole
-from minillm.checkpoint_tensors import read_file, refuse_infinite, refuse_types
-from minillm.config import ModelConfig, parse_json
+from minillm.checkpoint.tensors import read_file, refuse_infinite, refuse_types
+from minillm.config import ModelConfig
 from minillm.config_fields import checked
+from minillm.files import parse_json, write_whole
 from minillm.quantization import Quantized, Spec, dequantize, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear
 from minillm.transformer import Transformer

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minillm.hooks import hooked
+from minillm.modules import hooked
 from minillm.transformer import Transformer
 from minillm.whole import wholes
 

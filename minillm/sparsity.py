@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from minillm.attention import Attend, attention_weights, causal_mask
-from minillm.hooks import gate_outputs, hooked
+from minillm.modules import gate_outputs, hooked
 from minillm.transformer import Transformer
 from minillm.whole import whole
 

@@ -20,14 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.batch import Batch, Row
-from minillm.decoding import Model, Step
+from minillm.decoding import Model, Step, forward_rows
 from minillm.drafters import Drafter, Drafting, Proposal
 from minillm.kv_cache import KVCache
 from minillm.lookahead_verification import agree
-from minillm.ragged import forward_rows
+from minillm.measure.timing import now
 from minillm.sampling import GREEDY, Sampler
 from minillm.speedup import AdaptiveGamma
-from minillm.timing import now
 from minillm.verification import verify
 from minillm.whole import whole
 

@@ -24,7 +24,12 @@ from widgets.common.exactness import Verdict
 __all__ = ["unnoticed"]
 
 REACH = 3  # cells that are run again for a check, its own among them
-_NO_TRICK = ("minillm.tokens", "minillm.heldout", "minillm.checkpoint", "minillm.recorded")
+_NO_TRICK = (
+    "minillm.tokens",
+    "minillm.data.heldout",
+    "minillm.checkpoint",
+    "minillm.data.recorded",
+)
 
 Said = dict[tuple[str, int, int, int], Any]  # cell, line, argument, how often before: the value
 Space = dict[str, Any]

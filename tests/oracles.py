@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from minillm.bench.greedy import equal_tokens
+from minillm.data.heldout import openings
 from minillm.exactness import joint_law, proposal_law, text_law, toy_draft, toy_target
 from minillm.fast.model import optimized
-from minillm.heldout import openings
 from minillm.speedup import AdaptiveGamma
 
 __all__ = [

@@ -12,7 +12,7 @@ from minillm.bench import rows
 from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError, measure, row
 from minillm.commands.main import main
-from minillm.timing import compare, interleave, median_interval
+from minillm.measure.timing import compare, interleave, median_interval
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import minillm
 from minillm import ModelConfig, Transformer
-from minillm.checkpoint import folder, save, write_whole
-from minillm.heldout import openings
+from minillm.checkpoint import folder, save
+from minillm.data.heldout import openings
+from minillm.files import write_whole
 from minillm.tokens import for_family
 
 TOKENIZER = folder("stories") / "tokenizer.json"

@@ -17,8 +17,8 @@ from torch import Tensor
 import minillm
 from minillm import GREEDY, KVCache, ModelConfig, Sampler, Transformer
 from minillm.batch import Row
+from minillm.data.heldout import openings
 from minillm.decoding import Step
-from minillm.heldout import openings
 
 Tiny = Callable[..., Transformer]
 Decode = Callable[..., Iterator[Step]]

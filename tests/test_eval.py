@@ -13,7 +13,7 @@ from minillm.acceptance import acceptance
 from minillm.commands import eval as eval_command
 from minillm.commands.main import main
 from minillm.decoding import collect, decode_cached, generators
-from minillm.repetition import distinct, repetition
+from minillm.measure.repetition import distinct, repetition
 from minillm.sampling import Sampler
 
 PROMPTS = [tokens_of(i, n).tolist() for i, n in enumerate((3, 7, 5))]

@@ -9,11 +9,11 @@ from oracles import tokens_of
 from torch import Tensor
 
 from minillm import load
-from minillm.evaluation import evaluate
+from minillm.data.heldout import stories
 from minillm.gptq import Column, gptq, round_trip_error
 from minillm.gptq_model import gptq_model
-from minillm.heldout import stories
 from minillm.hessian import Hessian, damped, inverse_root
+from minillm.measure.evaluation import evaluate
 from minillm.quantization import Spec, dequantize, fit_grid, quantize
 from minillm.quantized_linear import QuantLinear
 from minillm.quantized_model import load_quantized, quantize_model, save_quantized

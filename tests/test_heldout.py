@@ -3,7 +3,7 @@
 import pytest
 
 import minillm
-from minillm.heldout import bench_prompts, openings, stories
+from minillm.data.heldout import bench_prompts, openings, stories
 from minillm.tokens import END_OF_TEXT, encode, pieces
 
 TOKENIZER = minillm.load("stories-draft")[1]

@@ -10,16 +10,16 @@ from typing import get_args
 import pytest
 import torch
 
-from minillm import recorded
 from minillm.commands import hypothesis as hypothesis_command
 from minillm.commands.hypothesis import SHAPE, branch, points_of
 from minillm.commands.main import main
-from minillm.evaluation import evaluate
-from minillm.heldout import stories
+from minillm.data import recorded
+from minillm.data.heldout import stories
 from minillm.hypothesis import FORMATS, Point, Rate, Text, decay_effect, read, trend
+from minillm.measure.evaluation import evaluate
+from minillm.measure.ranks import page, signed_rank
 from minillm.quantization import Spec, dequantize
 from minillm.quantized_model import matrices, quantize_model
-from minillm.ranks import page, signed_rank
 from minillm.tokens import END_OF_TEXT
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe

@@ -10,10 +10,10 @@ import torch
 from oracles import tiny, tokens_of
 
 import minillm
-from minillm import heldout, kbit, recorded
+from minillm import kbit
 from minillm.commands import kbit as kbit_command
 from minillm.commands.main import main
-from minillm.evaluation import evaluate
+from minillm.data import heldout, recorded
 from minillm.kbit import (
     PRECISIONS,
     KBit,
@@ -24,6 +24,7 @@ from minillm.kbit import (
     rounded,
     stored_bits,
 )
+from minillm.measure.evaluation import evaluate
 from minillm.quantization import Spec
 from minillm.quantized_model import quantize_model
 from minillm.tokens import encode_all

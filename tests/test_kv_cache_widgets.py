@@ -12,9 +12,10 @@ import torch
 
 import minillm
 from minillm import ModelConfig, Transformer, decode_cached, decode_recomputed, kv_bytes
+from minillm.data.hardware import ACCELERATORS
+from minillm.data.public_models import MODELS, PublicModel
 from minillm.decoding import Step, collect
 from minillm.roofline import work
-from minillm.zoo import CARDS, MODELS, PublicModel
 from widgets.common.film import BLANK, Film, Heat, Lane, Lanes
 from widgets.common.player import StepPlayer
 from widgets.common.svg import picture, summary
@@ -310,7 +311,7 @@ def ours(draft: Transformer) -> PublicModel:
 def tuned(ours: PublicModel, **values: Any) -> CapacityExplorer:
     """An explorer whose controls were moved to these values."""
     explorer = CapacityExplorer(ours)
-    named = {"model": {"stories": ours, **MODELS}, "card": CARDS}
+    named = {"model": {"stories": ours, **MODELS}, "card": ACCELERATORS}
     for name, value in values.items():
         explorer.controls[name].value = named[name][value] if name in named else value
     return explorer
@@ -321,7 +322,7 @@ def tuned(ours: PublicModel, **values: Any) -> CapacityExplorer:
     [
         ("Llama-3-8B", "RTX 4090", 1, 1, 16),
         ("Llama-3-8B", "RTX 4090", 2, 64, 16),
-        ("Llama-2-7B", "A100 40 GB", 1, 8, 8),
+        ("Llama-2-7B", "A100 40 GB PCIe", 1, 8, 8),
         ("Llama-2-70B", "H100 SXM", 4, 3, 4),
         ("Llama-3.1-405B", "RTX 4090", 9, 64, 4),  # full long before its context
         ("DeepSeek-V3 (MLA)", "H200", 16, 32, 8),
@@ -335,12 +336,12 @@ def test_capacity_is_the_closed_formula(
     sizes = {"stories": ours, **MODELS}[model]
     weights = sizes.parameters * bits / 8
     per_token = sizes.kv_elements_per_token * batch * bits / 8
-    tokens = int((cards * CARDS[card].memory - weights) / per_token)
+    tokens = int((cards * ACCELERATORS[card].memory - weights) / per_token)
     explorer = tuned(ours, model=model, card=card, cards=cards, batch=batch, bits=bits)
     grown, alone, level, note = explorer.view.data
     assert grown.y == pytest.approx([(weights + n * per_token) / 1e9 for n in grown.x])
     assert alone.y == pytest.approx([weights / 1e9] * len(grown.x))
-    assert level.y == pytest.approx([cards * CARDS[card].memory / 1e9] * 2)
+    assert level.y == pytest.approx([cards * ACCELERATORS[card].memory / 1e9] * 2)
     assert level.text[0].startswith(card if cards == 1 else f"{cards} x {card}")
     assert (note.x[0], note.text[0]) == (tokens, f"full at {tokens:,} tokens")
     assert note.y[0] == pytest.approx(level.y[0], rel=1e-3)  # where the two lines cross

@@ -12,9 +12,9 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyterlab_server.settings_utils import get_settings
 
-from minillm.checkpoint import write_whole
 from minillm.commands import handout, lab
 from minillm.commands.main import main
+from minillm.files import write_whole
 
 
 def write(path: Path, *sources: str, output: str = "42") -> None:

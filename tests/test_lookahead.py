@@ -16,7 +16,7 @@ import minillm
 from minillm import GREEDY, Sampler, Transformer, lookahead
 from minillm.bench import parallel
 from minillm.bench.rows import measure
-from minillm.heldout import bench_prompts
+from minillm.data.heldout import bench_prompts
 from minillm.jacobi import GUESSES, decode_jacobi
 from minillm.lookahead import decode_lookahead
 from minillm.lookahead_mask import lookahead_layout

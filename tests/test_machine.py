@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from minillm import KVCache, Transformer, machine
+from minillm import KVCache, Transformer
 from minillm.fast.model import optimized
-from minillm.machine import Machine, measure_machine, measure_tokens
+from minillm.measure import machine
+from minillm.measure.machine import Machine, measure_machine, measure_tokens
 
 Tiny = Callable[..., Transformer]
 

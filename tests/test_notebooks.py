@@ -286,7 +286,8 @@ def elsewhere(lesson: Path, machines: Sequence[int] = (1, 2, 3)) -> list[str]:
 def test_what_rounding_or_a_clock_decides_is_refused_and_nothing_else(tmp_path: Path):
     lesson = written(
         tmp_path / "lesson.ipynb",
-        "import torch\nfrom time import perf_counter\nfrom minillm.timing import interleave",
+        "import torch\nfrom time import perf_counter\n"
+        "from minillm.measure.timing import interleave",
         "x = torch.randn(20, 300, generator=torch.Generator().manual_seed(0))",
         "print('above the exact sums:', (x.sum(-1) > x.double().sum(-1)).tolist())",
         "print('above 1:', x.exp().sum().item() > 1, int(torch.ones(300).sum()))",
@@ -313,7 +314,7 @@ import torch
 from minillm import load
 from minillm.fast.draft import Int8Draft
 from minillm.gain import measure_gain
-from minillm.heldout import bench_prompts
+from minillm.data.heldout import bench_prompts
 from minillm.fast.model import optimized
 from minillm.tokens import encode
 target, tokenizer = load("stories")
@@ -345,9 +346,9 @@ LESSON_09 = (
 import copy
 import torch
 from minillm import load
-from minillm.evaluation import evaluate
+from minillm.measure.evaluation import evaluate
 from minillm.gptq_model import gptq_model
-from minillm.heldout import stories
+from minillm.data.heldout import stories
 from minillm.kbit import rounded
 from minillm.quantization import Spec, dequantize
 from minillm.quantized_model import matrices

@@ -11,12 +11,12 @@ from torch import nn
 import minillm
 from minillm.bench.greedy import equal_tokens
 from minillm.checkpoint import load
+from minillm.data.heldout import openings
 from minillm.decoding import decode_cached
 from minillm.fast import linear as kernels
 from minillm.fast.block import FusedBlock
 from minillm.fast.linear import FastLinear, available, prepare, race
 from minillm.fast.model import optimized
-from minillm.heldout import openings
 from minillm.kv_cache import KVCache
 
 FAMILIES = [

@@ -14,15 +14,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minillm import KVCache, collect, decode_cached, load
+from minillm.data.heldout import bench_prompts, stories
 from minillm.drafters import DraftModel
-from minillm.evaluation import evaluate
 from minillm.fast.block import FusedBlock
 from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.outliers import OutlierLinear, outlier_channels
 from minillm.formats import FORMATS
-from minillm.heldout import bench_prompts, stories
+from minillm.measure.evaluation import evaluate
 from minillm.packing import packed_bytes
 from minillm.quantization import Spec, dequantize, quantize
 from minillm.quantized_linear import QuantEmbedding, QuantLinear

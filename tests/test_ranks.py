@@ -5,7 +5,7 @@ from itertools import permutations, product
 
 import pytest
 
-from minillm.ranks import holm, page, ranks, signed_rank
+from minillm.measure.ranks import holm, page, ranks, signed_rank
 
 
 def test_equal_values_share_the_mean_of_their_places() -> None:

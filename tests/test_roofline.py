@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from minillm import KVCache, ModelConfig, Transformer, kv_bytes
-from minillm.accelerators import ACCELERATORS
 from minillm.attention import Attend
+from minillm.data.hardware import ACCELERATORS
 from minillm.roofline import Work, free_tokens, seconds, work
-from minillm.zoo import CARDS
 
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped": {},
@@ -263,6 +262,7 @@ def test_the_slower_of_two_decides(
         ("A100 40 GB PCIe", 201),
         ("H100 SXM", 295),
         ("H100 PCIe", 378),
+        ("H200", 206),
         ("RTX 4090", 164),
         ("RTX 5090", 117),
         ("MI300X", 247),
@@ -311,8 +311,5 @@ def test_every_accelerator_is_cited_under_its_name() -> None:
         assert accelerator.dtype.itemsize == 2
         assert 1e13 < accelerator.flops < 1e16
         assert 5e11 < accelerator.bandwidth < 1e13
-
-
-@pytest.mark.parametrize("name", ["RTX 4090", "H100 SXM", "MI300X"])
-def test_memory_is_that_of_the_card(name: str) -> None:
-    assert ACCELERATORS[name].memory == CARDS[name].memory
+        assert 2e10 < accelerator.memory < 1e12
+        assert accelerator.kind.startswith(("HBM", "GDDR"))

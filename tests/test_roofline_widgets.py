@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from minillm import Transformer
-from minillm.accelerators import ACCELERATORS
-from minillm.machine import Machine
+from minillm.data.hardware import ACCELERATORS
+from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
 from widgets.common.chart import BASELINE, COLOURS
 from widgets.common.stable import digits

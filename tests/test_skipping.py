@@ -11,12 +11,12 @@ from torch import Tensor
 import minillm
 from minillm.bench.greedy import equal_tokens
 from minillm.checkpoint import load
+from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached
 from minillm.drafters import DraftModel
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.model import optimized
 from minillm.fast.skipping_model import SkippingBlock, skipping
-from minillm.heldout import openings
 from minillm.kv_cache import KVCache
 from minillm.pruning import cats, teal
 from minillm.skipping import SkippingMLP, mlp_bytes

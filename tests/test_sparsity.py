@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import minillm
 from minillm.attention import causal_mask
 from minillm.decoding import collect, decode_cached, decode_recomputed
-from minillm.evaluation import evaluate
+from minillm.measure.evaluation import evaluate
 from minillm.neurons import (
     firing_rates,
     hot_neurons,

@@ -33,6 +33,7 @@ from minillm import (
 )
 from minillm.batch import Batch
 from minillm.bug_gallery import GALLERY, Bug, Patch, patched
+from minillm.data.heldout import openings
 from minillm.drafters import Drafter, DraftModel, Proposal, early_exit
 from minillm.exactness import (
     first_token_law,
@@ -43,7 +44,6 @@ from minillm.exactness import (
     toy_target,
 )
 from minillm.fast.model import optimized
-from minillm.heldout import openings
 from minillm.prompt_lookup import PromptLookup
 from minillm.speculative import Round, decode_speculative
 from minillm.speedup import AdaptiveGamma

@@ -18,11 +18,12 @@ import transformers
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from minillm import checkpoint, heldout
+from minillm import checkpoint
 from minillm.commands import train
 from minillm.commands.main import main
-from minillm.evaluation import evaluate
-from minillm.hooks import gate_outputs
+from minillm.data import heldout
+from minillm.measure.evaluation import evaluate
+from minillm.modules import gate_outputs
 from minillm.tokens import END_OF_TEXT, encode_all
 from minillm.training import result as training_result
 from minillm.training import state as training_state

@@ -14,25 +14,25 @@ import minillm
 from minillm import KVCache
 from minillm.acceptance import acceptance
 from minillm.batch_gain import measure_batches
+from minillm.data.heldout import openings
 from minillm.decoding import decode_cached, decode_recomputed, generators
 from minillm.drafters import DraftModel, early_exit
-from minillm.evaluation import evaluate
 from minillm.exactness import joint_law, text_law
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.megakernel import Megakernel
 from minillm.fast.outliers import OutlierLinear
 from minillm.gain import measure_gain
-from minillm.heldout import openings
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
 from minillm.lookahead import decode_lookahead
-from minillm.machine import measure_tokens
+from minillm.measure.evaluation import evaluate
+from minillm.measure.machine import measure_tokens
+from minillm.measure.repetition import distinct, repetition
 from minillm.neurons import neighbours, unused_by_law
 from minillm.ngram_pool import NGramPool
 from minillm.prompt_lookup import PromptLookup, lookup
 from minillm.pruning import sinks_and_window, top_k_attention
 from minillm.quantized_model import quantize_model
-from minillm.repetition import distinct, repetition
 from minillm.roofline import work
 from minillm.smoothing import plant_outliers
 from minillm.sparsity import Observed, mass_of_top, observe

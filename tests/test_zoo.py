@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
 from minillm import ModelConfig, Transformer, kv_bytes
-from minillm.zoo import CARDS, MODELS, Card, PublicModel, capacity
+from minillm.data.hardware import ACCELERATORS
+from minillm.data.public_models import MODELS, PublicModel, capacity
 
 
 def llama(
@@ -60,11 +62,11 @@ def test_sizes_are_those_of_our_model_with_the_published_config(name: str) -> No
     ],
 )
 def test_bytes_of_a_token_in_16_bits(name: str, size: int) -> None:
-    assert capacity(MODELS[name], CARDS["H200"]).per_token == size
+    assert capacity(MODELS[name], ACCELERATORS["H200"]).per_token == size
 
 
 def test_every_size_is_cited_under_its_name() -> None:
-    for name, thing in [*MODELS.items(), *CARDS.items()]:
+    for name, thing in [*MODELS.items(), *ACCELERATORS.items()]:
         assert thing.name == name
         assert thing.source
     for model in MODELS.values():
@@ -77,7 +79,9 @@ def test_a_model_of_ours_beside_them(tiny_config: Callable[..., ModelConfig]) ->
     model = PublicModel.from_config("ours", config, 12_345)
     assert (model.name, model.parameters, model.context) == ("ours", 12_345, 64)
     assert model.kv_formula == "2 x 2 layers x 2 kv heads x 6"
-    assert capacity(model, CARDS["H200"], bits=32).per_token == kv_bytes(config, 1, torch.float32)
+    assert capacity(model, ACCELERATORS["H200"], bits=32).per_token == kv_bytes(
+        config, 1, torch.float32
+    )
 
 
 # Capacity
@@ -85,7 +89,7 @@ def test_a_model_of_ours_beside_them(tiny_config: Callable[..., ModelConfig]) ->
 
 @pytest.mark.parametrize(("cards", "batch", "bits"), [(1, 1, 16), (3, 7, 8), (16, 64, 4)])
 def test_the_last_token_fits_and_the_next_does_not(cards: int, batch: int, bits: int) -> None:
-    for model, card in product(MODELS.values(), CARDS.values()):
+    for model, card in product(MODELS.values(), ACCELERATORS.values()):
         found = capacity(model, card, cards=cards, batch=batch, bits=bits)
         assert found.memory == cards * card.memory
         assert found.weights == model.parameters * bits / 8
@@ -111,7 +115,7 @@ def test_more_memory_and_smaller_numbers_never_hold_less(
 ) -> None:
     pairs = [
         (capacity(model, card, **better).tokens, capacity(model, card, **worse).tokens)
-        for model, card in product(MODELS.values(), CARDS.values())
+        for model, card in product(MODELS.values(), ACCELERATORS.values())
     ]
     assert all(more >= less for more, less in pairs)
     assert any(more > less for more, less in pairs)
@@ -121,4 +125,4 @@ def test_more_memory_and_smaller_numbers_never_hold_less(
 def test_what_just_fits(memory: float, tokens: int) -> None:
     model = PublicModel("m", parameters=50, kv_elements_per_token=10, kv_formula="10", context=8,
                         source="made up")  # fmt: skip
-    assert capacity(model, Card("c", memory, "RAM", "made up")).tokens == tokens
+    assert capacity(model, replace(ACCELERATORS["H200"], memory=memory)).tokens == tokens

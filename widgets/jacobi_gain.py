@@ -18,7 +18,7 @@ import ipywidgets
 
 from minillm.decoding import Model, Step, decode_cached
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
-from minillm.timing import in_turn
+from minillm.measure.timing import in_turn
 from minillm.whole import wholes
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.stable import verbatim
@@ -321,7 +321,7 @@ class JacobiGainExplorer(GainExplorer):
 
     Args:
         plain, runs: from `measure_blocks`.
-        V: from `minillm.machine.measure_tokens`.
+        V: from `minillm.measure.machine.measure_tokens`.
     """
 
     def __init__(

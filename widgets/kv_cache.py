@@ -10,9 +10,10 @@ from typing import Any
 import ipywidgets
 
 from minillm import ModelConfig
+from minillm.data.hardware import ACCELERATORS
+from minillm.data.public_models import MODELS, Capacity, PublicModel, capacity
 from minillm.decoding import Step
 from minillm.roofline import work
-from minillm.zoo import CARDS, MODELS, Capacity, PublicModel, capacity
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
 from widgets.common.film import Bar, Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect
 from widgets.common.stable import digits, verbatim
@@ -235,7 +236,7 @@ class CapacityExplorer(ChartExplorer):
         super().__init__(
             controls={
                 "model": _choice("model", models, "Llama-2-7B"),
-                "card": _choice("card", CARDS, "RTX 4090"),
+                "card": _choice("card", ACCELERATORS, "RTX 4090"),
                 "batch": ipywidgets.IntSlider(1, 1, 64, description="batch"),
             },
             folded={

@@ -189,7 +189,7 @@ class LookaheadGainExplorer(GainExplorer):
 
     Args:
         plain, runs: from `measure_settings`.
-        V: from `minillm.machine.measure_tokens`.
+        V: from `minillm.measure.machine.measure_tokens`.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from minillm.checkpoint import write_whole
+from minillm.files import write_whole
 from widgets.common.stable import FLOAT
 from widgets.lesson_file import (
     TEXTS,

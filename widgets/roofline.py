@@ -9,8 +9,8 @@ from functools import partial
 import ipywidgets
 
 from minillm import ModelConfig
-from minillm.accelerators import ACCELERATORS, Accelerator
-from minillm.machine import Machine
+from minillm.data.hardware import ACCELERATORS, Accelerator
+from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
 from widgets.common.stable import digits, verbatim

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from minillm.accelerators import ACCELERATORS
 from minillm.config import ModelConfig
+from minillm.data.hardware import ACCELERATORS
 from minillm.roofline import Work, free_tokens, seconds, work
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 from widgets.kv_cache_exercises import LLAMA_3_8B

@@ -19,9 +19,9 @@ from torch import Tensor
 from minillm.fast.kernels import float32
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import Kernel, prepare
+from minillm.measure.timing import in_turn
 from minillm.neurons import Unused, firing_rates, hot_neurons, neighbours, unused
 from minillm.skipping import SkippingMLP
-from minillm.timing import in_turn
 from minillm.transformer import MLP
 from minillm.whole import whole, wholes
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve

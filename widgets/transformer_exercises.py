@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minillm.attention import attention_weights
 from minillm.checkpoint import load
-from minillm.heldout import stories
+from minillm.data.heldout import stories
 from minillm.tokens import encode
 from minillm.whole import whole
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong

@@ -1,7 +1,8 @@
 """What each trick gains on this machine, and what was found equal: the rows of `minillm bench`.
 
 Both sides of a row run in turn in one process; the ratio is above 1 where ours is faster.
-`minillm.timing` says how ratio and interval are made, `minillm.bench.rows` how to add a row.
+`minillm.measure.timing` says how ratio and interval are made, `minillm.bench.rows` how to add a
+row.
 """
 
 from minillm.bench import (  # register their rows

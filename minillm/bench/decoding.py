@@ -7,10 +7,10 @@ from tqdm import tqdm
 from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
+from minillm.data.heldout import stories
 from minillm.fast.linear import kernel_names
-from minillm.heldout import stories
 from minillm.kv_cache import KVCache
-from minillm.timing import interleave
+from minillm.measure.timing import interleave
 from minillm.tokens import encode
 
 __all__ = ["against_transformers", "cached_step"]

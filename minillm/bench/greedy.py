@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError
 from minillm.checkpoint import folder
+from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached
 from minillm.fast.linear import kernel_names
-from minillm.heldout import bench_prompts
-from minillm.timing import interleave
+from minillm.measure.timing import interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer
 

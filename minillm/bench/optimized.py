@@ -10,13 +10,13 @@ from tqdm import tqdm
 from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy, transformers_peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
+from minillm.data.heldout import stories
 from minillm.decoding import collect, decode_cached
 from minillm.fast.linear import BLOCK, kernel_names
 from minillm.fast.model import optimized
-from minillm.heldout import stories
 from minillm.kv_cache import KVCache
-from minillm.machine import reading
-from minillm.timing import Pair, interleave
+from minillm.measure.machine import reading
+from minillm.measure.timing import Pair, interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer
 

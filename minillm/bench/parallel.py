@@ -16,14 +16,14 @@ from tqdm import tqdm
 from minillm.bench.greedy import BAR, equal_tokens
 from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
+from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached
 from minillm.fast.linear import kernel_names
 from minillm.fast.model import optimized
-from minillm.heldout import bench_prompts
 from minillm.jacobi import GUESSES, decode_jacobi
 from minillm.lookahead import decode_lookahead
-from minillm.repetition import distinct
-from minillm.timing import interleave
+from minillm.measure.repetition import distinct
+from minillm.measure.timing import interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer
 

@@ -5,9 +5,9 @@ A new row is one function under `@row`, in a module that `minillm.bench` imports
     @row("kv_cache/step@500", against="recomputing 501 tokens")
     def step() -> Measured: ...
 
-The function runs both sides in turn (`minillm.timing.interleave`), checks that they computed the
-same, and returns their times. It raises `CheckFailedError` where they did not, `UnmeasuredError`
-where the other side is not installed.
+The function runs both sides in turn (`minillm.measure.timing.interleave`), checks that they
+computed the same, and returns their times. It raises `CheckFailedError` where they did not,
+`UnmeasuredError` where the other side is not installed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from minillm.fast.linear import stock_kernel
-from minillm.timing import compare
+from minillm.measure.timing import compare
 
 __all__ = [
     "ROWS",

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 
 from minillm.checkpoint import folder, load, shipped
 from minillm.commands.named_path import named_path
-from minillm.config import ModelConfig, read_json
+from minillm.config import ModelConfig
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
+from minillm.files import read_json
 from minillm.kv_cache import kv_bytes
 from minillm.sampling import Sampler
 from minillm.tokens import END_OF_TEXT, TextStream, encode

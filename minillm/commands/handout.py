@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from minillm.checkpoint import write_whole
+from minillm.files import write_whole
 
 __all__ = ["HIDDEN", "hand_out"]
 

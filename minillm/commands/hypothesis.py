@@ -23,12 +23,12 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from minillm import recorded
 from minillm.commands.named_path import named_path
-from minillm.config import read_json
-from minillm.evaluation import evaluate
+from minillm.data import recorded
+from minillm.files import read_json
 from minillm.hypothesis import FORMATS, Point, Rate, Text
 from minillm.kbit import rounded
+from minillm.measure.evaluation import evaluate
 from minillm.quantization import Spec
 from minillm.training.data import TrainingData, describe
 from minillm.training.recipe import Recipe

@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from minillm import recorded
 from minillm.checkpoint import folder, load, read_tokenizer
 from minillm.commands.named_path import named_path
-from minillm.heldout import stories
+from minillm.data import recorded
+from minillm.data.heldout import stories
 from minillm.kbit import PRECISIONS, KBit, measure
 from minillm.tokens import encode_all, same_tokens
 

@@ -13,10 +13,11 @@ from itertools import count
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from minillm.checkpoint import load, write_whole
+from minillm.checkpoint import load
 from minillm.commands.named_path import named_path
 from minillm.decoding import collect, decode_cached, generators
 from minillm.fast.model import optimized
+from minillm.files import write_whole
 from minillm.sampling import Sampler
 from minillm.tokens import END_OF_TEXT, encode
 from minillm.transformer import Transformer

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from minillm.checkpoint import shipped
 from minillm.commands.named_path import named_path
-from minillm.evaluation import evaluate
+from minillm.measure.evaluation import evaluate
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe
 from minillm.training.result import RESULT, write_result

@@ -11,9 +11,9 @@ from minillm.fast.block import FusedBlock, plain_numbers
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import FastLinear
 from minillm.fast.model import optimized
+from minillm.modules import swapped
 from minillm.pruning import ThresholdedGate
 from minillm.skipping import SkippingMLP
-from minillm.swapped import swapped
 from minillm.transformer import MLP, Transformer
 
 __all__ = ["SkippingBlock", "skipping"]

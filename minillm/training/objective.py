@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from minillm.hooks import gate_outputs
+from minillm.modules import gate_outputs
 from minillm.transformer import Transformer
 
 __all__ = ["distance_to", "training_loss"]

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from minillm import recorded
-from minillm.checkpoint import load, save, write_whole
-from minillm.evaluation import evaluate
+from minillm.checkpoint import load, save
+from minillm.data import recorded
+from minillm.files import write_whole
+from minillm.measure.evaluation import evaluate
 from minillm.tokens import END_OF_TEXT
 from minillm.training.data import TrainingData, describe
 from minillm.training.model_card import model_card

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minillm.checkpoint import write_whole
+from minillm.files import write_whole
 from minillm.training.trainer import Trainer
 
 __all__ = ["read_state", "restore", "write_state"]

@@ -73,10 +73,10 @@ EXPLORERS = {
 import torch
 
 from minillm import collect, decode_cached, decode_recomputed, load
-from minillm.machine import Machine
+from minillm.measure.machine import Machine
 from minillm.roofline import work
 from minillm.tokens import encode, pieces
-from minillm.zoo import PublicModel
+from minillm.data.public_models import PublicModel
 from widgets.common.player import StepPlayer
 from widgets.common.predict import predict
 from widgets.decoding import CostExplorer, DistributionExplorer

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 EXPLORERS |= {
     "acceptance": """\
 from minillm.prompt_lookup import PromptLookup
-from minillm.heldout import bench_prompts
+from minillm.data.heldout import bench_prompts
 from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
 from minillm.gain import Costs, Gain
 from widgets.speculative_hunt import Meters

@@ -7,12 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from minillm.checkpoint import write_whole
-from minillm.config import read_json
+from minillm.files import read_json, write_whole
 
 __all__ = ["read", "refuse_loss", "versions", "write"]
 
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parent
 
 
 def read(name: str) -> dict[str, Any]:

@@ -1,14 +1,11 @@
-"""Sizes of public models and cards, as their papers and data sheets give them.
-
-Nothing here is measured. GB means 10^9 bytes. A card's data sheet gives its memory; how much of
-it a program gets is less, because the driver, activations and fragmentation take their part.
-"""
+"""Sizes of public models, as their papers give them. Nothing here is measured."""
 
 from dataclasses import dataclass
 
 from minillm.config import ModelConfig
+from minillm.data.hardware import Accelerator
 
-__all__ = ["CARDS", "MODELS", "Capacity", "Card", "PublicModel", "capacity"]
+__all__ = ["MODELS", "Capacity", "PublicModel", "capacity"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,6 @@ class PublicModel:
             config.max_position_embeddings,
             "its config.json",
         )
-
-
-@dataclass(frozen=True)
-class Card:
-    """An accelerator: memory in bytes and of which kind."""
-
-    name: str
-    memory: float
-    kind: str
-    source: str
 
 
 def _model(
@@ -87,18 +74,6 @@ MODELS: dict[str, PublicModel] = {
     )
 }
 
-CARDS: dict[str, Card] = {
-    card.name: card
-    for card in (
-        Card("RTX 4090", 24e9, "GDDR6X", "NVIDIA, GeForce RTX 4090 specifications"),
-        Card("A100 40 GB", 40e9, "HBM2", "NVIDIA, A100 data sheet"),
-        Card("A100 80 GB", 80e9, "HBM2e", "NVIDIA, A100 data sheet"),
-        Card("H100 SXM", 80e9, "HBM3", "NVIDIA, H100 data sheet"),
-        Card("H200", 141e9, "HBM3e", "NVIDIA, H200 data sheet"),
-        Card("MI300X", 192e9, "HBM3", "AMD, Instinct MI300X data sheet"),
-    )
-}
-
 
 @dataclass(frozen=True)
 class Capacity:
@@ -121,11 +96,12 @@ class Capacity:
 
 
 def capacity(
-    model: PublicModel, card: Card, *, cards: int = 1, batch: int = 1, bits: int = 16
+    model: PublicModel, card: Accelerator, *, cards: int = 1, batch: int = 1, bits: int = 16
 ) -> Capacity:
     """What fits when weights and cache are both stored in `bits` bits a number.
 
-    >>> capacity(MODELS["Llama-3-8B"], CARDS["RTX 4090"]).tokens
+    >>> from minillm.data.hardware import ACCELERATORS
+    >>> capacity(MODELS["Llama-3-8B"], ACCELERATORS["RTX 4090"]).tokens
     60573
     """
     return Capacity(

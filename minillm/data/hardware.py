@@ -19,7 +19,9 @@ class Accelerator:
     Attributes:
         flops: a second, of dense matrix products in `dtype`.
         bandwidth: bytes a second from and to its memory.
-        memory: bytes.
+        memory: bytes; how much of it a program gets is less, because the driver, activations
+            and fragmentation take their part.
+        kind: of the memory.
         dtype: of the numbers that are multiplied.
         source: where the figures stand.
     """
@@ -28,6 +30,7 @@ class Accelerator:
     flops: float
     bandwidth: float
     memory: float
+    kind: str
     dtype: torch.dtype
     source: str
 
@@ -37,19 +40,21 @@ _A100_80 = "NVIDIA, A100 data sheet of 2021"
 _H100 = "NVIDIA, H100 data sheet and H100 architecture white paper"
 _ADA = "NVIDIA, Ada GPU architecture white paper"
 _BLACKWELL = "NVIDIA, RTX Blackwell GPU architecture white paper"
+_H200 = "NVIDIA, H200 data sheet"
 _MI300X = "AMD, Instinct MI300X data sheet"
 
 ACCELERATORS: dict[str, Accelerator] = {
     accelerator.name: accelerator
     for accelerator in (
-        Accelerator("A100 40 GB PCIe", 312e12, 1555e9, 40e9, torch.bfloat16, _A100_40),
-        Accelerator("A100 40 GB SXM", 312e12, 1555e9, 40e9, torch.bfloat16, _A100_40),
-        Accelerator("A100 80 GB PCIe", 312e12, 1935e9, 80e9, torch.bfloat16, _A100_80),
-        Accelerator("A100 80 GB SXM", 312e12, 2039e9, 80e9, torch.bfloat16, _A100_80),
-        Accelerator("H100 PCIe", 756e12, 2000e9, 80e9, torch.bfloat16, _H100),
-        Accelerator("H100 SXM", 989.4e12, 3350e9, 80e9, torch.bfloat16, _H100),
-        Accelerator("RTX 4090", 165.2e12, 1008e9, 24e9, torch.float16, _ADA),
-        Accelerator("RTX 5090", 209.5e12, 1792e9, 32e9, torch.float16, _BLACKWELL),
-        Accelerator("MI300X", 1307.4e12, 5300e9, 192e9, torch.bfloat16, _MI300X),
+        Accelerator("A100 40 GB PCIe", 312e12, 1555e9, 40e9, "HBM2", torch.bfloat16, _A100_40),
+        Accelerator("A100 40 GB SXM", 312e12, 1555e9, 40e9, "HBM2", torch.bfloat16, _A100_40),
+        Accelerator("A100 80 GB PCIe", 312e12, 1935e9, 80e9, "HBM2e", torch.bfloat16, _A100_80),
+        Accelerator("A100 80 GB SXM", 312e12, 2039e9, 80e9, "HBM2e", torch.bfloat16, _A100_80),
+        Accelerator("H100 PCIe", 756e12, 2000e9, 80e9, "HBM2e", torch.bfloat16, _H100),
+        Accelerator("H100 SXM", 989.4e12, 3350e9, 80e9, "HBM3", torch.bfloat16, _H100),
+        Accelerator("H200", 989.5e12, 4800e9, 141e9, "HBM3e", torch.bfloat16, _H200),
+        Accelerator("RTX 4090", 165.2e12, 1008e9, 24e9, "GDDR6X", torch.float16, _ADA),
+        Accelerator("RTX 5090", 209.5e12, 1792e9, 32e9, "GDDR7", torch.float16, _BLACKWELL),
+        Accelerator("MI300X", 1307.4e12, 5300e9, 192e9, "HBM3", torch.bfloat16, _MI300X),
     )
 }

@@ -14,7 +14,7 @@ from minillm.whole import whole
 
 __all__ = ["bench_prompts", "openings", "stories"]
 
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parent
 
 
 @cache

@@ -1,22 +1,20 @@
 """Load and save weights: Hugging Face folders of safetensors, nothing else.
 
 A folder holds config.json, model.safetensors (or its shards) and tokenizer.json. The names inside
-are Hugging Face's (`minillm.checkpoint_names`).
+are Hugging Face's (`minillm.checkpoint.names`).
 """
 
 import json
-import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from minillm.checkpoint_names import fuse, split
-from minillm.checkpoint_tensors import FLOATS, read_tensors, refuse_infinite
+from minillm.checkpoint.names import fuse, split
+from minillm.checkpoint.tensors import FLOATS, read_tensors, refuse_infinite
 from minillm.config import ModelConfig
+from minillm.files import write_whole
 from minillm.tokens import for_family
 from minillm.transformer import Transformer
 
@@ -26,10 +24,9 @@ __all__ = [
     "read_tokenizer",
     "save",
     "shipped",
-    "write_whole",
 ]
 
-_SHIPPED = Path(__file__).parent / "weights"
+_SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def shipped() -> list[str]:
@@ -105,20 +102,6 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer, dtype: torch.dtyp
     )
     for stale in (*path.glob("model-*-of-*.safetensors"), path / "model.safetensors.index.json"):
         stale.unlink(missing_ok=True)  # shards of an older model, which some programs would prefer
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then rename it: never half a file, never none.
-
-    Each call has a file of its own, so that of two at once either is whole.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        write(beside)
-        beside.chmod(0o644)  # safetensors leaves its files to their owner alone
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

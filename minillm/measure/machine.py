@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from minillm.kv_cache import KVCache
-from minillm.timing import now
+from minillm.measure.timing import now
 from minillm.transformer import Transformer
 from minillm.whole import whole, wholes
 
 __all__ = ["Machine", "measure_machine", "measure_tokens", "reading", "reference_run"]
 
-_REFERENCE = Path(__file__).parent / "data" / "reference_run.json"
+_REFERENCE = Path(__file__).parents[1] / "data" / "reference_run.json"
 _SIZES = tuple(mib << 20 for mib in (1, 4, 16, 64, 128))  # bytes of the working sets
 _COLUMNS = 1024  # of the matrix that is read
 _SIDE, _LARGE_SIDE = 1024, 4096  # of the squares that are multiplied: on a CPU, elsewhere

@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from minillm.checkpoint_names import is_weight
-from minillm.config import read_json
+from minillm.checkpoint.names import is_weight
 from minillm.config_fields import checked
+from minillm.files import read_json
 
 __all__ = ["FLOATS", "read_file", "read_tensors", "refuse_infinite", "refuse_types"]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from minillm.hooks import gate_outputs
+from minillm.modules import gate_outputs
 from minillm.transformer import Transformer
 from minillm.whole import whole
 

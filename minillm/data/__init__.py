@@ -1,0 +1,1 @@
+"""Facts that the package ships: held-out text, recorded runs, public hardware and models."""

@@ -23,8 +23,8 @@ from torch import Tensor
 from minillm.batch import Batch, Noise, Row
 from minillm.decoding import Model, Step, forward_rows
 from minillm.kv_cache import KVCache
-from minillm.prompt_lookup import lookup
 from minillm.sampling import GREEDY, Sampler
+from minillm.speculative.prompt_lookup import lookup
 from minillm.whole import whole, wholes
 
 __all__ = ["GUESSES", "Guess", "Iterate", "JacobiStep", "decode_jacobi", "initial_guess"]

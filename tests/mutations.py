@@ -5,14 +5,11 @@ are cases of public code (see the notes of the project's reference on KV caches)
 not are marked "constructed".
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
-from minillm.bug_gallery import Patch
+from minillm.speculative.bug_gallery import Patch
 
-__all__ = ["BUGS", "Mutation", "planted"]
+__all__ = ["BUGS", "Mutation"]
 
 
 @dataclass(frozen=True)
@@ -20,25 +17,6 @@ class Mutation(Patch):
     """A patch that `oracle` must notice."""
 
     oracle: str
-
-
-def planted(bug: Mutation | None, modules: Sequence[ModuleType]) -> SimpleNamespace:
-    """Fresh copies of modules, one of them patched, of which each sees those before it."""
-    copies: dict[str, ModuleType] = {}
-    for module in modules:
-        stem = module.__name__.removeprefix("minillm.")
-        source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        if bug is not None and stem == bug.module:
-            assert source.count(bug.old) == 1, f"{bug}: {bug.old!r}"
-            source = source.replace(bug.old, bug.new)
-        copy = ModuleType(module.__name__)
-        exec(compile(source, str(module.__file__), "exec"), vars(copy))
-        for theirs in copies.values():
-            for name in theirs.__all__:
-                if hasattr(copy, name):
-                    setattr(copy, name, getattr(theirs, name))
-        copies[stem] = copy
-    return SimpleNamespace(**copies)
 
 
 BUGS = [
@@ -236,71 +214,71 @@ BUGS = [
     ),
     Mutation(
         "bonus token from the distribution at the last guess",
-        "verification",
+        "speculative.verification",
         "behind = p[-1] if",
         "behind = p[-2] if",
         "verified_law",
     ),
     Mutation(
         "guesses accepted behind a rejected one (constructed)",
-        "verification",
+        "speculative.verification",
         "kept.cumprod(0).sum()",
         "kept.sum()",
         "verified_law",
     ),
     Mutation(
         "acceptance halved, residual not (constructed)",
-        "verification",
+        "speculative.verification",
         " < p[:-1].gather(1, at)[:, 0]",
         " < p[:-1].gather(1, at)[:, 0] * 0.5",
         "verified_law",
     ),
     Mutation(
         "accepted where the target has no mass: u q <= p at u = 0 (constructed)",
-        "verification",
+        "speculative.verification",
         " < p[:-1].gather(1, at)[:, 0]",
         " <= p[:-1].gather(1, at)[:, 0]",
         "edges_of_u",
     ),
     Mutation(
         "NaN where p equals q (jaymody/speculative-sampling#5)",
-        "verification",
+        "speculative.verification",
         "torch.where(total > 0, more / total, p)",
         "more / total",
         "no_residual",
     ),
     Mutation(
         "no bonus token (constructed)",
-        "speculative",
-        "    tokens = (*kept, token)\n",
-        "    whole = guesses and len(kept) == len(guesses)\n"
-        "    tokens = guesses if whole else (*kept, token)\n",
+        "speculative.decode",
+        "    tokens = (*guesses[:accepted], token)\n",
+        "    whole = guesses and accepted == len(guesses)\n"
+        "    tokens = guesses if whole else (*guesses[:accepted], token)\n",
         "a_perfect_draft",
     ),
     Mutation(
         "the draft's uniforms judge its guesses too (constructed)",
-        "speculative",
+        "speculative.decode",
         "u[b][n:], sampler)",
         "u[b], sampler)",
         "decoded_law",
     ),
     Mutation(
         "temperature and top-p shape the draft only (vllm#10198)",
-        "speculative",
+        "speculative.decode",
         "verify(sampler.probabilities(logits), q, at, u)",
         "verify(logits.double().softmax(-1), q, at, u)",
         "shaped_law",
     ),
     Mutation(
         "q before top-p, guesses after it (DeepSpec#31)",
-        "drafters",
+        "speculative.drafters",
         "q, tokens = sampler.draw(logits, now)",
         "q, tokens = logits.double().softmax(-1), sampler.draw(logits, now)[1]",
         "drawn_law",
     ),
     Mutation(
         "a copied token claimed to come from an even distribution (constructed)",
-        "prompt_lookup",
+        "speculative.prompt_lookup",
         "return Proposal(tuple(guesses), one_hot(tokens, self._vocabulary).double())",
         "one = one_hot(tokens, self._vocabulary).double()\n"
         "        return Proposal(tuple(guesses), 0 * one + 1 / self._vocabulary)",
@@ -308,7 +286,7 @@ BUGS = [
     ),
     Mutation(
         "draft cache not rewound (vllm#9730)",
-        "drafters",
+        "speculative.drafters",
         "        self.cache.truncate([min(n, len(text) - 1) "
         "for n, text in zip(held, texts, strict=True)])\n",
         "        pass\n",
@@ -316,21 +294,21 @@ BUGS = [
     ),
     Mutation(
         "draft cache rewound two tokens too many (lablup/mlxcel#994)",
-        "drafters",
+        "speculative.drafters",
         "min(n, len(text) - 1) for",
         "max(min(n, len(text) - 1) - 2, 0) for",
         "caches_of_rounds",
     ),
     Mutation(
         "draft never reads the guess behind which all were accepted",
-        "drafters",
+        "speculative.drafters",
         "list(texts[b][held[b] :]) if counts[b]",
         "list(texts[b][held[b] and len(texts[b]) - 1 :]) if counts[b]",
         "caches_of_rounds",
     ),
     Mutation(
         "target cache rewound to the shortest row's acceptance (constructed)",
-        "speculative",
+        "speculative.decode",
         "            cache.truncate(held)\n",
         "            read = cache.lengths.tolist()\n"
         "            over = max(n - m for n, m in zip(read, held, strict=True))\n"
@@ -340,49 +318,49 @@ BUGS = [
     ),
     Mutation(
         "padding of ragged rows stays in the cache",
-        "ragged",
+        "decoding",
         "if any(len(row) < T for row in rows):",
         "if False:",
         "caches_of_rounds",
     ),
     Mutation(
         "guesses beyond the budget (feifeibear)",
-        "speculative",
-        "max(min(wanted, room - 1), 0)",
-        "max(min(wanted, room), 0)",
+        "speculative.decode",
+        "max(min(rule.choose(accepted, judged), room - 1), 0)",
+        "max(min(rule.choose(accepted, judged), room), 0)",
         "speculates_by_hand",
     ),
     Mutation(
         "ended rows draw numbers",
-        "speculative",
+        "speculative.decode",
         "0 if batch.ended[b] else 2 * n + 1",
         "2 * n + 1",
         "speculates_by_hand",
     ),
     Mutation(
         "guesses behind a rejection count as rejected (constructed)",
-        "speculative",
+        "speculative.decode",
         "return min(self.accepted + 1, len(self.guesses))",
         "return len(self.guesses)",
         "ends_in_blocks",
     ),
     Mutation(
         "the end of the text matches itself",
-        "prompt_lookup",
+        "speculative.prompt_lookup",
         "for start in range(len(text) - n - 1, -1, -1):",
         "for start in range(len(text) - n, -1, -1):",
         "lookups",
     ),
     Mutation(
         "a full match of a guess is cut by one (LookaheadDecoding)",
-        "lookahead_verification",
-        "agreed = [*right, False].index(False)",
-        "agreed = min([*right, False].index(False), len(guess) - 1)",
+        "lookahead.verification",
+        "        if agreed >= len(places):\n",
+        "        agreed = min(agreed, len(guess) - 1)\n        if agreed >= len(places):\n",
         "a_perfect_pool",
     ),
     Mutation(
         "history of another guess than the committed one (LookaheadDecoding, line 1175)",
-        "lookahead",
+        "lookahead.decode",
         "        self._pool.add_text(self._batch.texts[self._b][-(taken + self._pool.n - 1) :])\n",
         "        text = self._batch.texts[self._b]\n"
         "        hit = guesses[(len(path) - 1) % len(guesses)] if best is not None else path\n"
@@ -399,98 +377,98 @@ BUGS = [
     ),
     Mutation(
         "the window sees guesses (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "~guess[me] & ~guess[other] & (before | own_column)",
         "~guess[me] & (before | own_column)",
         "paths_of_a_pass",
     ),
     Mutation(
         "guesses see the window's first line (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "(line[other] == 0) & (column[other] == 0)",
         "(line[other] == 0)",
         "paths_of_a_pass",
     ),
     Mutation(
         "a guess sees the guesses before it (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "(line[other] == line[me]) & (column[other] <= column[me])",
         "(line[other] <= line[me]) & (column[other] <= column[me])",
         "lookahead_mask",
     ),
     Mutation(
         "a line of the window sees the columns before its own (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "own_column = (column[other] == column[me])",
         "own_column = (column[other] <= column[me])",
         "lookahead_mask",
     ),
     Mutation(
         "guesses stand one place too early (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "torch.where(guess, 1 + column, line + column)",
         "torch.where(guess, column, line + column)",
         "paths_of_a_pass",
     ),
     Mutation(
         "all lines of the window stand where the first does (constructed)",
-        "lookahead_mask",
+        "lookahead.mask",
         "torch.where(guess, 1 + column, line + column)",
         "torch.where(guess, 1 + column, column)",
         "paths_of_a_pass",
     ),
     Mutation(
         "padding of short rows at the front (constructed)",
-        "lookahead_pass",
+        "lookahead.reads",
         "[[*row, *[0] * (T - len(row))] for row in rows]",
         "[[*[0] * (T - len(row)), *row] for row in rows]",
         "paths_of_a_pass",
     ),
     Mutation(
         "the first guess is kept, not the best (constructed)",
-        "lookahead_pass",
+        "lookahead.reads",
         "self.first_guess + self.length * (best or 0)",
         "self.first_guess",
         "parallel_caches",
     ),
     Mutation(
         "the guessed token behind the accepted ones is kept (constructed)",
-        "lookahead_pass",
+        "lookahead.reads",
         "*range(start, start + accepted)]",
         "*range(start, min(start + accepted + 1, start + self.length))]",
         "parallel_caches",
     ),
     Mutation(
         "tokens behind a wrong one count as right (constructed)",
-        "lookahead_verification",
-        "agreed = [*right, False].index(False)",
-        "agreed = sum(right)",
+        "speculative.verification",
+        "accepted = [*agreed, False].index(False)",
+        "accepted = sum(agreed)",
         "parallel_law",
     ),
     Mutation(
         "the first guess with a right token is taken, not the longest (constructed)",
-        "lookahead_verification",
+        "lookahead.verification",
         "if agreed >= len(places):",
         "if best is None and agreed >= len(places):",
         "a_perfect_pool",
     ),
     Mutation(
         "the number of a place is that of the place before (constructed)",
-        "lookahead",
+        "lookahead.decode",
         "[*range(1, 1 + length)]",
         "[*range(length)]",
         "parallel_law",
     ),
     Mutation(
         "guesses beyond the budget in a pass (constructed)",
-        "lookahead",
+        "lookahead.decode",
         "guess[: room - 1] for",
         "guess for",
         "parallel_by_hand",
     ),
     Mutation(
         "the prompt is read in a pass that is not counted (constructed)",
-        "lookahead",
+        "lookahead.decode",
         "            hidden = forward_passes(model, passes, cache)  # (B, T, C)\n",
         "            if forwards == 1:\n"
         "                prompts = [Pass(window=[read.unread]) for read in passes]\n"
@@ -502,21 +480,21 @@ BUGS = [
     ),
     Mutation(
         "the window's new first line keeps what the newest token replaces (constructed)",
-        "lookahead_window",
+        "lookahead.window",
         "self._lines = [lines[1][1:], *lines[2:]]",
         "self._lines = [lines[1][:-1], *lines[2:]]",
         "parallel_by_hand",
     ),
     Mutation(
         "n-grams without their first token, with what was chosen twice (constructed)",
-        "lookahead_window",
+        "lookahead.window",
         "zip(*lines, strict=True)",
         "zip(*lines[1:], lines[-1], strict=True)",
         "parallel_by_hand",
     ),
     Mutation(
         "the pool forgets what was met first, met again or not (constructed)",
-        "ngram_pool",
+        "lookahead.pool",
         "if other != rest]\n        self._behind[key] = [*met, rest][-self.bound :]",
         "]\n        if rest not in met:\n"
         "            self._behind[key] = [*met, rest][-self.bound :]",
@@ -531,14 +509,14 @@ BUGS = [
     ),
     Mutation(
         "new numbers in every pass (constructed)",
-        "noise",
+        "batch",
         "        if (missing := count",
         "        self._drawn = self._drawn[:0]\n        if (missing := count",
         "parallel_agrees",
     ),
     Mutation(
         "one number for all places (constructed)",
-        "noise",
+        "batch",
         "return self._drawn[:count]",
         "return self._drawn[:1].expand(count)",
         "parallel_law",

@@ -25,9 +25,9 @@ from torch.nn.functional import one_hot
 
 from minillm.bench.greedy import equal_tokens
 from minillm.data.heldout import openings
-from minillm.exactness import joint_law, proposal_law, text_law, toy_draft, toy_target
 from minillm.fast.model import optimized
-from minillm.speedup import AdaptiveGamma
+from minillm.speculative.exactness import joint_law, proposal_law, text_law, toy_draft, toy_target
+from minillm.speedup.formulas import AdaptiveGamma
 
 __all__ = [
     "STOP",
@@ -473,7 +473,7 @@ class Guessing:
             guesses = list(answer[len(text) - len(prompt) :][:count])
             guesses[self.right : self.right + 1] = [self.wrong][: len(guesses) - self.right]
             q = one_hot(torch.tensor(guesses, dtype=torch.int64), 31).double()
-            proposals.append(self.lib.drafters.Proposal(tuple(guesses), q))
+            proposals.append(self.lib.speculative.drafters.Proposal(tuple(guesses), q))
         return proposals
 
     def settle(self, texts) -> None:
@@ -485,7 +485,7 @@ STOP = 30
 
 def verified_law(lib: ModuleType, gamma: int = 2) -> None:
     """What a round emits has the target's law, over all cells of all uniforms."""
-    verify = lib.verification.verify
+    verify = lib.speculative.verification.verify
     assert joint_law(verify, toy_target, toy_draft, gamma) == text_law(toy_target, gamma + 1)
 
 
@@ -493,8 +493,8 @@ def no_residual(lib: ModuleType) -> None:
     """Where p has no more than q anywhere, what is added is drawn from p, and never NaN."""
     for p in ([0.25, 0.5, 0.25], [0.0, 0.0, 1.0], [0.1, 0.2, 0.7]):
         law = torch.tensor(p, dtype=torch.float64)
-        assert torch.equal(lib.verification.residual(law, law), law)
-        assert torch.equal(lib.verification.residual(law, law + 1e-17), law)
+        assert torch.equal(lib.speculative.verification.residual(law, law), law)
+        assert torch.equal(lib.speculative.verification.residual(law, law + 1e-17), law)
 
 
 def edges_of_u(lib: ModuleType) -> None:
@@ -506,7 +506,9 @@ def edges_of_u(lib: ModuleType) -> None:
     for u in (0.0, 1 - 2**-53):
         for guess, kept in enumerate((0, 1, 1)):
             numbers = torch.full((2,), u, dtype=torch.float64)
-            accepted, token = lib.verification.verify(p, q, torch.tensor([guess]), numbers)
+            accepted, token = lib.speculative.verification.verify(
+                p, q, torch.tensor([guess]), numbers
+            )
             assert accepted == kept
             assert token == 2 if kept else token > 0
 
@@ -515,7 +517,9 @@ def drawn_law(lib: ModuleType, seed: int = 0) -> None:
     """A draft model's guesses have the law that it says they have."""
     model = tiny(lib, seed=seed)
     for sampler in (lib.Sampler(0.7), lib.Sampler(top_k=5), lib.Sampler(top_p=0.6), lib.GREEDY):
-        drawn, q = proposal_law(lib.drafters.DraftModel(model), model.config, [1, 2, 3], sampler)
+        drawn, q = proposal_law(
+            lib.speculative.drafters.DraftModel(model), model.config, [1, 2, 3], sampler
+        )
         assert close(drawn, q)
         assert close(q, sampler.probabilities(model(torch.tensor([[1, 2, 3]]))[0, -1]))
 
@@ -539,7 +543,7 @@ def decoded_law(
     tokens.
     """
     target = target or Counting(lib, counted(toy_target))
-    drafter = drafter or lib.drafters.DraftModel(Counting(lib, counted(toy_draft)))
+    drafter = drafter or lib.speculative.drafters.DraftModel(Counting(lib, counted(toy_draft)))
     quarters = (0.125, 0.375, 0.625, 0.875)
     script = [list(u) for u in product(*(grids or [quarters] * (2 * gamma + 1)))]
     rows, sampler, size = len(script), sampler or lib.Sampler(), whole or gamma + 1
@@ -549,7 +553,7 @@ def decoded_law(
         return torch.tensor(numbers, dtype=torch.float64)
 
     with patch.object(lib.batch.Batch, "uniforms", uniforms):
-        steps = lib.speculative.decode_speculative(
+        steps = lib.speculative.decode.decode_speculative(
             target,
             [list(prompt)] * rows,
             drafter=drafter,
@@ -570,7 +574,10 @@ def copied_law(lib: ModuleType, gamma: int = 2) -> None:
     """`decoded_law` where the guesses are copied from the text."""
     twelfths = [(i + 0.5) / 12 for i in range(12)]  # a rejected token leaves thirds
     grids = [[0.5]] * gamma + [[0.125, 0.375, 0.625, 0.875]] * gamma + [twelfths]
-    lookup, prompt = lib.prompt_lookup.PromptLookup(), (1, 2, 0, 1, 0, 2, 1, 2)  # 0, 1, 0, 2 follow
+    lookup, prompt = (
+        lib.speculative.prompt_lookup.PromptLookup(),
+        (1, 2, 0, 1, 0, 2, 1, 2),
+    )  # 0, 1, 0, 2 follow
     decoded_law(lib, None, lookup, gamma=gamma, prompt=prompt, grids=grids)
 
 
@@ -583,12 +590,12 @@ def shaped_law(lib: ModuleType, gamma: int = 1, **shape: float) -> None:
         return [Fraction(n, sum(weights)) for n in weights]
 
     target = Counting(lib, [(6, 2, 1), (4, 1, 4), (1, 2, 6)])
-    draft = lib.drafters.DraftModel(Counting(lib, [(4, 4, 1), (4, 4, 1), (1, 4, 4)]))
+    draft = lib.speculative.drafters.DraftModel(Counting(lib, [(4, 4, 1), (4, 4, 1), (1, 4, 4)]))
     sampler, quarters = lib.Sampler(**(shape or {"top_k": 2})), [0.125, 0.375, 0.625, 0.875]
     options = {"gamma": gamma, "sampler": sampler, "wanted": wanted}
     decoded_law(lib, target, draft, **options)
     grids = [[0.5]] * gamma + [quarters] * (gamma + 1)
-    lookup, prompt = lib.prompt_lookup.PromptLookup(), (1, 0, 1, 1, 0)
+    lookup, prompt = lib.speculative.prompt_lookup.PromptLookup(), (1, 0, 1, 1, 0)
     decoded_law(lib, target, lookup, prompt=prompt, grids=grids, **options)
 
 
@@ -669,9 +676,9 @@ def speculates_by_hand(lib: ModuleType, seed: int = 0) -> None:
     )
     drafter, guess = choose(
         [
-            (lib.drafters.DraftModel(draft), _by_model(draft, sampler)),
-            (lib.drafters.DraftModel(draft), _by_model(draft, sampler)),
-            (lib.prompt_lookup.PromptLookup(), _by_lookup),
+            (lib.speculative.drafters.DraftModel(draft), _by_model(draft, sampler)),
+            (lib.speculative.drafters.DraftModel(draft), _by_model(draft, sampler)),
+            (lib.speculative.prompt_lookup.PromptLookup(), _by_lookup),
             _early_exit(lib, target, sampler),
         ]
     )
@@ -686,7 +693,7 @@ def speculates_by_hand(lib: ModuleType, seed: int = 0) -> None:
     budget, stop = choose([1, 2, 5, 12, 30, 100]), choose([(), (3,), (3, 11, 17)])
     together, apart = lib.generators(seed, 4), lib.generators(seed, 4)
     steps = list(
-        lib.speculative.decode_speculative(
+        lib.speculative.decode.decode_speculative(
             target,
             prompts,
             drafter=drafter,
@@ -709,16 +716,16 @@ def speculates_by_hand(lib: ModuleType, seed: int = 0) -> None:
 
 
 def _early_exit(lib: ModuleType, target, sampler):
-    draft = lib.drafters.early_exit(target, 1)
-    return lib.drafters.DraftModel(draft), _by_model(draft, sampler)
+    draft = lib.speculative.drafters.early_exit(target, 1)
+    return lib.speculative.drafters.DraftModel(draft), _by_model(draft, sampler)
 
 
 def speculates_greedily(lib: ModuleType, seed: int = 0, gammas: Sequence[int] = (3,)) -> None:
     """Temperature 0: the tokens of `decode_cached`, with each drafter, ragged rows, stops."""
     target, draft = tiny_pair(lib, seed)
-    early = lib.drafters.early_exit(target, 1)
-    drafters = [lib.drafters.DraftModel(m) for m in (draft, early)] + [
-        lib.prompt_lookup.PromptLookup()
+    early = lib.speculative.drafters.early_exit(target, 1)
+    drafters = [lib.speculative.drafters.DraftModel(m) for m in (draft, early)] + [
+        lib.speculative.prompt_lookup.PromptLookup()
     ]
     for budget, stop in ((1, ()), (2, (3, 11)), (12, (3, 11, 17))):
         for prompts in (_prompts(seed), _prompts(seed)[1:2]):
@@ -726,7 +733,7 @@ def speculates_greedily(lib: ModuleType, seed: int = 0, gammas: Sequence[int] = 
             plain = lib.collect(lib.decode_cached(target, prompts, **options))
             for gamma, drafter in product(gammas, drafters):
                 found = lib.collect(
-                    lib.speculative.decode_speculative(
+                    lib.speculative.decode.decode_speculative(
                         target, prompts, drafter=drafter, gamma=gamma, **options
                     )
                 )
@@ -737,10 +744,10 @@ def caches_of_rounds(lib: ModuleType, seed: int = 0, temperature: float = 1.0) -
     """After every round both caches hold what a fresh prefill of the text would."""
     target, draft = map(Watching, tiny_pair(lib, seed))
     texts = [list(prompt) for prompt in _prompts(seed)]
-    steps = lib.speculative.decode_speculative(
+    steps = lib.speculative.decode.decode_speculative(
         target,
         texts,
-        drafter=lib.drafters.DraftModel(draft),
+        drafter=lib.speculative.drafters.DraftModel(draft),
         gamma=3,
         max_new_tokens=24,
         sampler=lib.Sampler(temperature),
@@ -781,7 +788,7 @@ def ends_in_blocks(lib: ModuleType) -> None:
             for stop in [(STOP,)] if wrong == STOP else [(), (STOP,)]:
                 model = Scripted(lib, prompts, answers)
                 steps = list(
-                    lib.speculative.decode_speculative(
+                    lib.speculative.decode.decode_speculative(
                         model,
                         prompts,
                         drafter=Guessing(lib, prompts, answers, right, wrong),
@@ -808,10 +815,10 @@ def a_perfect_draft(lib: ModuleType, seed: int = 0) -> None:
     for gamma, n, temperature in product((1, 2, 4), (1, 2, 5, 13), (0, 1.0)):
         target = Watching(tiny(lib, seed=seed))
         steps = list(
-            lib.speculative.decode_speculative(
+            lib.speculative.decode.decode_speculative(
                 target,
                 [[1, 2, 3]],
-                drafter=lib.drafters.DraftModel(target.model),
+                drafter=lib.speculative.drafters.DraftModel(target.model),
                 gamma=gamma,
                 max_new_tokens=n,
                 sampler=lib.Sampler(temperature),
@@ -835,7 +842,7 @@ def lookups(lib: ModuleType) -> None:
         ([1, 2, 3, 7, 3, 8, 1, 2, 3], [7, 3, 8, 1, 2, 3]),  # the longest of two
         ([0, 1, 2, 3, 4, 9, 1, 2, 3, 8, 0, 1, 2, 3], [8, 0, 1, 2, 3]),  # of three at most
     ):
-        assert list(lib.prompt_lookup.lookup(text, 3)) == follows
+        assert list(lib.speculative.prompt_lookup.lookup(text, 3)) == follows
 
 
 # Jacobi and lookahead
@@ -880,7 +887,7 @@ class Placed(Scripted):
 def pool_of(lib: ModuleType, grams: Sequence[Sequence[int]], *, learns: bool = True):
     """A pool that starts from these n-grams; it may refuse to meet others."""
 
-    class Pool(lib.ngram_pool.NGramPool):
+    class Pool(lib.lookahead.pool.NGramPool):
         def __init__(self, n: int, bound: int):
             super().__init__(n, bound)
             for gram in grams:
@@ -900,7 +907,7 @@ def parallel_decoders(lib: ModuleType) -> list[Callable[..., Iterator]]:
     looks = ((1, 2, 1), (3, 2, 4), (2, 3, 2), (5, 4, 5), (1, 6, 3))
     return [
         *(partial(jacobi, block=block, guess=guess) for block, guess in blocks),
-        *(partial(lib.lookahead.decode_lookahead, W=W, N=N, G=G) for W, N, G in looks),
+        *(partial(lib.lookahead.decode.decode_lookahead, W=W, N=N, G=G) for W, N, G in looks),
     ]
 
 
@@ -1070,7 +1077,7 @@ def parallel_by_hand(
                     list(iterate) for iterate in wanted
                 ]
         for W, N, G in look:
-            rows = run(lib.lookahead.decode_lookahead, W=W, N=N, G=G)
+            rows = run(lib.lookahead.decode.decode_lookahead, W=W, N=N, G=G)
             for b, prompt in enumerate(prompts):
                 first = lib.jacobi.random_tokens(prompt, W + N - 3, 31)
                 wanted = lookahead_by_hand(
@@ -1102,12 +1109,12 @@ def sees_by_hand(me: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
 def lookahead_mask(lib: ModuleType) -> None:
     """Every cell of the mask, and every position, of every shape that a window passes through."""
     for W, N in product(range(1, 5), range(2, 6)):
-        window = lib.lookahead_window.Window(list(range(W + N - 3)), N)
+        window = lib.lookahead.window.Window(list(range(W + N - 3)), N)
         for _ in range(N):
             lines = window.read(0)
             sizes = tuple(map(len, lines))
             for guesses, length in ((0, 0), (1, 1), (3, N - 1)):
-                layout = lib.lookahead_mask.lookahead_layout(sizes, guesses, length)
+                layout = lib.lookahead.mask.lookahead_layout(sizes, guesses, length)
                 cells = [(0, line, j) for line, size in enumerate(sizes) for j in range(size)]
                 cells += [(1, index, j) for index in range(guesses) for j in range(length)]
                 fields = (layout.guess.int(), layout.line, layout.column)
@@ -1124,7 +1131,7 @@ def paths_of_a_pass(lib: ModuleType, seed: int = 0) -> None:
 
     What it does not see changes no bit of its logits.
     """
-    Pass, forward = lib.lookahead_pass.Pass, lib.lookahead_pass.forward_passes
+    Pass, forward = lib.lookahead.reads.Pass, lib.lookahead.reads.forward_passes
     model, prompts = tiny(lib, seed=seed), _prompts(seed)[:3]
     a, b, c = (tokens_of(seed + i, 20).tolist() for i in range(3))
     passes = [
@@ -1192,9 +1199,9 @@ def a_perfect_pool(lib: ModuleType, seed: int = 0) -> None:
         nearly = [[*gram[:-1], (gram[-1] + 1) % 31] for gram in right]  # met later, tried earlier
         pool = pool_of(lib, right + nearly)
         options["generators"] = lib.generators(seed, 1)
-        with patch.object(lib.lookahead, "NGramPool", pool):
+        with patch.object(lib.lookahead.decode, "NGramPool", pool):
             steps = list(
-                lib.lookahead.decode_lookahead(
+                lib.lookahead.decode.decode_lookahead(
                     model, [prompt], W=3, N=N, G=30, max_new_tokens=budget, **options
                 )
             )

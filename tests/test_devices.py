@@ -12,14 +12,14 @@ from oracles import tiny
 
 import minillm
 from minillm import Sampler
-from minillm.acceptance import acceptance
 from minillm.decoding import collect, decode_cached, decode_recomputed, generators
-from minillm.drafters import DraftModel, early_exit
 from minillm.fast.draft import Int8Draft
 from minillm.jacobi import decode_jacobi
-from minillm.lookahead import decode_lookahead
-from minillm.prompt_lookup import PromptLookup
-from minillm.speculative import decode_speculative
+from minillm.lookahead.decode import decode_lookahead
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel, early_exit
+from minillm.speculative.prompt_lookup import PromptLookup
+from minillm.speedup.acceptance import acceptance
 from minillm.transformer import Transformer
 
 PROMPTS = [[1, 2, 3, 1, 2], [4]]

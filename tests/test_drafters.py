@@ -7,9 +7,9 @@ from oracles import close, tiny, tiny_pair, tokens_of
 
 import minillm
 from minillm import GREEDY, KVCache, Sampler
-from minillm.drafters import DraftModel, early_exit
 from minillm.fast.model import optimized
-from minillm.prompt_lookup import PromptLookup, lookup
+from minillm.speculative.drafters import DraftModel, early_exit
+from minillm.speculative.prompt_lookup import PromptLookup, lookup
 
 
 def uniforms(*numbers: float) -> torch.Tensor:

@@ -9,12 +9,12 @@ import torch
 from oracles import tiny, tokens_of
 
 import minillm
-from minillm.acceptance import acceptance
 from minillm.commands import eval as eval_command
 from minillm.commands.main import main
 from minillm.decoding import collect, decode_cached, generators
 from minillm.measure.repetition import distinct, repetition
 from minillm.sampling import Sampler
+from minillm.speedup.acceptance import acceptance
 
 PROMPTS = [tokens_of(i, n).tolist() for i, n in enumerate((3, 7, 5))]
 

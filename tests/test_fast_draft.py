@@ -14,12 +14,12 @@ from minillm import GREEDY, KVCache, Sampler
 from minillm.attention import Rotary
 from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached, generators
-from minillm.drafters import DraftModel
 from minillm.fast.draft import Int8Draft
 from minillm.fast.megakernel import Megakernel
 from minillm.fast.model import optimized
 from minillm.sampling import pick
-from minillm.speculative import decode_speculative
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel
 from minillm.transformer import Transformer
 
 SIZES: list[dict[str, Any]] = [

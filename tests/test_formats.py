@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from minillm.formats import E2M1, E8M0, FORMATS, format_named
-from minillm.quantization import Spec, dequantize, quantize
+from minillm.quantization.formats import E2M1, E8M0, FORMATS, format_named
+from minillm.quantization.rounding import Spec, dequantize, quantize
 
 # The constants of bitsandbytes' kernels and of QLoRA's appendix E.
 NF4 = [

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from minillm import load
 from minillm.data.heldout import stories
-from minillm.gptq import Column, gptq, round_trip_error
-from minillm.gptq_model import gptq_model
-from minillm.hessian import Hessian, damped, inverse_root
+from minillm.gptq.columns import Column, gptq, round_trip_error
+from minillm.gptq.hessian import Hessian, damped, inverse_root
+from minillm.gptq.model import gptq_model
 from minillm.measure.evaluation import evaluate
-from minillm.quantization import Spec, dequantize, fit_grid, quantize
-from minillm.quantized_linear import QuantLinear
-from minillm.quantized_model import load_quantized, quantize_model, save_quantized
+from minillm.quantization.layers import QuantLinear
+from minillm.quantization.model import load_quantized, quantize_model, save_quantized
+from minillm.quantization.rounding import Spec, dequantize, fit_grid, quantize
 from minillm.tokens import encode_all
 
 SPECS = [

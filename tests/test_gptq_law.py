@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from minillm import kbit
-from minillm.hypothesis import Format, Point, decay_effect, trend
-from minillm.kbit import PRECISIONS, KBit, best_at, loss_at
+from minillm.scaling import kbit
+from minillm.scaling.kbit import PRECISIONS, KBit, best_at, loss_at
+from minillm.scaling.overtraining import Format, Point, decay_effect, trend
 from widgets.gptq_law import HypothesisExplorer, LawExplorer, losses_at, megabytes
 
 

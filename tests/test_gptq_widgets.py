@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from minillm import Transformer
-from minillm.gptq import gptq, round_trip_error
-from minillm.hessian import Hessian, damped, hessians
-from minillm.quantization import Spec, dequantize, quantize
-from minillm.quantized_model import matrices
+from minillm.gptq.columns import gptq, round_trip_error
+from minillm.gptq.hessian import Hessian, damped, hessians
+from minillm.quantization.model import matrices
+from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets.common.film import Bars, Heat
 from widgets.common.film import quantize as shades
 from widgets.common.stable import digits

@@ -15,11 +15,11 @@ from minillm.commands.hypothesis import SHAPE, branch, points_of
 from minillm.commands.main import main
 from minillm.data import recorded
 from minillm.data.heldout import stories
-from minillm.hypothesis import FORMATS, Point, Rate, Text, decay_effect, read, trend
 from minillm.measure.evaluation import evaluate
 from minillm.measure.ranks import page, signed_rank
-from minillm.quantization import Spec, dequantize
-from minillm.quantized_model import matrices, quantize_model
+from minillm.quantization.model import matrices, quantize_model
+from minillm.quantization.rounding import Spec, dequantize
+from minillm.scaling.overtraining import FORMATS, Point, Rate, Text, decay_effect, read, trend
 from minillm.tokens import END_OF_TEXT
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 import minillm
-import minillm.lookahead
+import minillm.lookahead.decode
 from minillm import GREEDY, Sampler, Transformer
 from minillm.jacobi import GUESSES, decode_jacobi, initial_guess
 

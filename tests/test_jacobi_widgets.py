@@ -15,7 +15,7 @@ import minillm
 from minillm import Sampler, Transformer, decode_cached, decode_recomputed, generators
 from minillm.decoding import collect
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
-from minillm.lookahead import decode_lookahead
+from minillm.lookahead.decode import decode_lookahead
 from widgets import jacobi_exercises
 from widgets.common.exercises import judge
 from widgets.common.film import Film, Grid

@@ -10,11 +10,14 @@ import torch
 from oracles import tiny, tokens_of
 
 import minillm
-from minillm import kbit
 from minillm.commands import kbit as kbit_command
 from minillm.commands.main import main
 from minillm.data import heldout, recorded
-from minillm.kbit import (
+from minillm.measure.evaluation import evaluate
+from minillm.quantization.model import quantize_model
+from minillm.quantization.rounding import Spec
+from minillm.scaling import kbit
+from minillm.scaling.kbit import (
     PRECISIONS,
     KBit,
     best_at,
@@ -24,9 +27,6 @@ from minillm.kbit import (
     rounded,
     stored_bits,
 )
-from minillm.measure.evaluation import evaluate
-from minillm.quantization import Spec
-from minillm.quantized_model import quantize_model
 from minillm.tokens import encode_all
 
 SPECS = [Spec("int3", symmetric=False), Spec("int4", 4), Spec("nf4", "tensor")]

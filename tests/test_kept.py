@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from minillm.fast import block
-from minillm.formats import Format
 from minillm.kept import kept
-from minillm.lookahead_mask import lookahead_layout
+from minillm.lookahead.mask import lookahead_layout
+from minillm.quantization.formats import Format
 
 HALVES = Format("of this test", (0.0, 0.5))
 KEPT: dict[str, Callable[[], Tensor]] = {

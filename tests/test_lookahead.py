@@ -13,15 +13,16 @@ import pytest
 import torch
 
 import minillm
-from minillm import GREEDY, Sampler, Transformer, lookahead
+from minillm import GREEDY, Sampler, Transformer
 from minillm.bench import parallel
 from minillm.bench.rows import measure
 from minillm.data.heldout import bench_prompts
 from minillm.jacobi import GUESSES, decode_jacobi
-from minillm.lookahead import decode_lookahead
-from minillm.lookahead_mask import lookahead_layout
-from minillm.lookahead_verification import agree
-from minillm.lookahead_window import Window
+from minillm.lookahead import decode as lookahead
+from minillm.lookahead.decode import decode_lookahead
+from minillm.lookahead.mask import lookahead_layout
+from minillm.lookahead.verification import agree
+from minillm.lookahead.window import Window
 
 Tiny = Callable[..., Transformer]
 SEEDS = range(6)
@@ -44,7 +45,7 @@ BUDGET = 14
 def pool_like(kind: str, N: int, texts: list[list[int]]) -> Any:
     """A pool class: without guesses, of random ones, nearly right or right about these texts."""
     if kind == "its own":
-        return minillm.ngram_pool.NGramPool
+        return minillm.lookahead.pool.NGramPool
     right = [text[i : i + N] for text in texts for i in range(len(text) - N + 1)]
     grams = {
         "empty": [],
@@ -243,7 +244,7 @@ def test_with_n_2_the_window_iterates_as_jacobi_does(tiny: Tiny, W: int, guess: 
 def knowing(answers: list[list[int]], right: int) -> Any:
     """A pool class that foresees `right` tokens of texts whose tokens are all different."""
 
-    class Pool(minillm.ngram_pool.NGramPool):
+    class Pool(minillm.lookahead.pool.NGramPool):
         def guesses(self, token: int) -> list[tuple[int, ...]]:
             [answer] = [answer for answer in answers if token in answer]
             follows = answer[answer.index(token) + 1 :][:right]
@@ -303,7 +304,7 @@ def test_the_law_is_the_targets(W: int, N: int, G: int, known: str) -> None:
         "everything": list(product(range(3), repeat=N)),
         "one n-gram": [(0, 1, 2, 0)[:N]],
     }
-    pool = minillm.ngram_pool.NGramPool
+    pool = minillm.lookahead.pool.NGramPool
     if known in grams:
         pool = oracles.pool_of(minillm, grams[known], learns=False)
     with patch.object(lookahead, "NGramPool", pool):

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 import minillm
 from minillm import Transformer
 from minillm.decoding import collect
-from minillm.lookahead import LookaheadStep, Looked, decode_lookahead
-from minillm.lookahead_mask import lookahead_layout
+from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
+from minillm.lookahead.mask import lookahead_layout
 from widgets import lookahead_exercises
 from widgets.common.exercises import judge
 from widgets.common.film import Cell, Change, Film, Grid, Heat, Lane, Lanes

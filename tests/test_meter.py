@@ -13,12 +13,12 @@ from torch import Tensor
 from minillm.batch import Row
 from minillm.checkpoint import load
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
-from minillm.drafters import DraftModel, early_exit
 from minillm.fast.model import optimized
 from minillm.fast.skipping_model import skipping
 from minillm.kv_cache import KVCache
 from minillm.sampling import Sampler
-from minillm.speculative import decode_speculative
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel, early_exit
 from minillm.transformer import Transformer
 from widgets.common.exactness import compare
 from widgets.common.meter import Watched, compare_cache, measure, meter, watch

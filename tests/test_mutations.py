@@ -4,9 +4,7 @@ import oracles
 import pytest
 from mutations import BUGS, Mutation
 
-import minillm
-import minillm.lookahead
-from minillm.bug_gallery import patched
+from minillm.speculative.bug_gallery import library, patched
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=str)
@@ -17,4 +15,4 @@ def test_oracle_notices(bug: Mutation) -> None:
 
 @pytest.mark.parametrize("oracle", sorted({bug.oracle for bug in BUGS}))
 def test_oracle_passes_without_a_bug(oracle: str) -> None:
-    getattr(oracles, oracle)(minillm)
+    getattr(oracles, oracle)(library())

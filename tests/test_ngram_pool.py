@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from minillm.ngram_pool import NGramPool
+from minillm.lookahead.pool import NGramPool
 
 
 @pytest.mark.parametrize("bound", [1, 2, 5])

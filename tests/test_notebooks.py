@@ -313,7 +313,7 @@ LESSON_04 = (
 import torch
 from minillm import load
 from minillm.fast.draft import Int8Draft
-from minillm.gain import measure_gain
+from minillm.speedup.gain import measure_gain
 from minillm.data.heldout import bench_prompts
 from minillm.fast.model import optimized
 from minillm.tokens import encode
@@ -347,11 +347,11 @@ import copy
 import torch
 from minillm import load
 from minillm.measure.evaluation import evaluate
-from minillm.gptq_model import gptq_model
+from minillm.gptq.model import gptq_model
 from minillm.data.heldout import stories
-from minillm.kbit import rounded
-from minillm.quantization import Spec, dequantize
-from minillm.quantized_model import matrices
+from minillm.scaling.kbit import rounded
+from minillm.quantization.rounding import Spec, dequantize
+from minillm.quantization.model import matrices
 from minillm.tokens import encode_all
 model, tokenizer = load("stories-s")""",
     """\

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minillm.packing import pack, packed_bytes, unpack
+from minillm.quantization.packing import pack, packed_bytes, unpack
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

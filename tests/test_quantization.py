@@ -15,26 +15,32 @@ from torch import nn
 
 from minillm import KVCache, collect, decode_cached, load
 from minillm.data.heldout import bench_prompts, stories
-from minillm.drafters import DraftModel
 from minillm.fast.block import FusedBlock
 from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.outliers import OutlierLinear, outlier_channels
-from minillm.formats import FORMATS
 from minillm.measure.evaluation import evaluate
-from minillm.packing import packed_bytes
-from minillm.quantization import Spec, dequantize, quantize
-from minillm.quantized_linear import QuantEmbedding, QuantLinear
-from minillm.quantized_model import (
+from minillm.quantization.formats import FORMATS
+from minillm.quantization.layers import QuantEmbedding, QuantLinear
+from minillm.quantization.model import (
     QuantizedTransformer,
     load_quantized,
     matrices,
     quantize_model,
     save_quantized,
 )
-from minillm.smoothing import fold, input_peaks, plant_outliers, smooth, smoothing_scales
-from minillm.speculative import decode_speculative
+from minillm.quantization.packing import packed_bytes
+from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.smoothing import (
+    fold,
+    input_peaks,
+    plant_outliers,
+    smooth,
+    smoothing_scales,
+)
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel
 from minillm.tokens import encode, encode_all
 
 SPECS = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from minillm import Transformer
-from minillm.formats import FORMATS
-from minillm.quantization import Spec, dequantize, quantize
+from minillm.quantization.formats import FORMATS
+from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets import quantization_exercises
 from widgets.common.exercises import judge
 from widgets.quantization import (

@@ -13,15 +13,15 @@ from minillm.bench.greedy import equal_tokens
 from minillm.checkpoint import load
 from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached
-from minillm.drafters import DraftModel
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.model import optimized
 from minillm.fast.skipping_model import SkippingBlock, skipping
 from minillm.kv_cache import KVCache
-from minillm.pruning import cats, teal
-from minillm.skipping import SkippingMLP, mlp_bytes
-from minillm.sparsity import observe
-from minillm.speculative import decode_speculative
+from minillm.sparsity.counting import observe
+from minillm.sparsity.pruning import cats, teal
+from minillm.sparsity.skipping import SkippingMLP, mlp_bytes
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel
 from minillm.transformer import MLP
 
 C, F = 24, 20  # of the tiny models

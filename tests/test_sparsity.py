@@ -12,15 +12,15 @@ import minillm
 from minillm.attention import causal_mask
 from minillm.decoding import collect, decode_cached, decode_recomputed
 from minillm.measure.evaluation import evaluate
-from minillm.neurons import (
+from minillm.sparsity.counting import mass_of_top, observe, share_below
+from minillm.sparsity.neurons import (
     firing_rates,
     hot_neurons,
     neighbours,
     unused,
     unused_by_law,
 )
-from minillm.pruning import ThresholdedGate, cats, sinks_and_window, teal, top_k_attention
-from minillm.sparsity import mass_of_top, observe, share_below
+from minillm.sparsity.pruning import ThresholdedGate, cats, sinks_and_window, teal, top_k_attention
 
 WEIGHTS = torch.tensor(  # causal rows: what stands above the diagonal is hidden
     [

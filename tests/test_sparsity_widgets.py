@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 import minillm
 from minillm import Transformer
-from minillm.neurons import firing_rates
-from minillm.sparsity import Observed, mass_of_top, observe, share_below
+from minillm.sparsity.counting import Observed, mass_of_top, observe, share_below
+from minillm.sparsity.neurons import firing_rates
 from widgets.common.exercises import judge
 from widgets.common.film import Film, Heat
 from widgets.common.svg import picture

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache, partial
 from itertools import pairwise, product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,21 +22,14 @@ import torch
 from oracles import Counting, Guessing, Scripted, Watching, close, tiny_pair, tokens_of
 
 import minillm
-from minillm import (
-    GREEDY,
-    KVCache,
-    Sampler,
-    Transformer,
-    bug_gallery,
-    collect,
-    decode_cached,
-    generators,
-)
+from minillm import GREEDY, KVCache, Sampler, Transformer, collect, decode_cached, generators
 from minillm.batch import Batch
-from minillm.bug_gallery import GALLERY, Bug, Patch, patched
 from minillm.data.heldout import openings
-from minillm.drafters import Drafter, DraftModel, Proposal, early_exit
-from minillm.exactness import (
+from minillm.fast.model import optimized
+from minillm.speculative.bug_gallery import GALLERY, ORDER, Bug, Patch, patched
+from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.drafters import Drafter, DraftModel, Proposal, early_exit
+from minillm.speculative.exactness import (
     first_token_law,
     joint_law,
     proposal_law,
@@ -43,11 +37,9 @@ from minillm.exactness import (
     toy_draft,
     toy_target,
 )
-from minillm.fast.model import optimized
-from minillm.prompt_lookup import PromptLookup
-from minillm.speculative import Round, decode_speculative
-from minillm.speedup import AdaptiveGamma
-from minillm.verification import residual, verify
+from minillm.speculative.prompt_lookup import PromptLookup
+from minillm.speculative.verification import residual, verify
+from minillm.speedup.formulas import AdaptiveGamma
 from widgets.common.exactness import compare
 
 SEEDS = range(4)
@@ -335,10 +327,16 @@ def test_what_each_bug_does_to_the_law() -> None:
 
 
 def test_a_patch_leaves_no_trace() -> None:
-    names = [f"minillm.{name}" for name in ("batch", "verification", "drafters", "speculative")]
+    names = [
+        f"minillm.{name}"
+        for name in (
+            "batch",
+            *(f"speculative.{each}" for each in ("verification", "drafters", "decode")),
+        )
+    ]
     before = {name: (sys.modules[name], dict(vars(sys.modules[name]))) for name in names}
     for bug in GALLERY:
-        module = getattr(patched(bug), bug.module)
+        module = attrgetter(bug.module)(patched(bug))
         assert module is not sys.modules[module.__name__]
     for name, (module, contents) in before.items():
         assert sys.modules[name] is module
@@ -355,8 +353,8 @@ def test_a_patch_leaves_no_trace() -> None:
 )
 def test_a_patch_that_does_not_fit(old: str, new: str, error: str | None) -> None:
     with pytest.raises(ValueError if error else KeyError, match=error):
-        patched(Patch("misfit", "verification", old, new))
-    assert sys.modules["minillm.verification"].verify is verify
+        patched(Patch("misfit", "speculative.verification", old, new))
+    assert sys.modules["minillm.speculative.verification"].verify is verify
 
 
 # Tokens, against naive references
@@ -832,14 +830,14 @@ def test_a_proposal_checks_itself() -> None:
 def test_copies_are_made_in_the_order_of_imports() -> None:
     """A module stands on those before it only, so that a copy never runs the patched one's twin."""
 
-    def needed(stem: str) -> set[str]:
-        source = (Path(minillm.__file__).parent / f"{stem}.py").read_text(encoding="utf-8")
-        return set(re.findall(r"^from minillm\.(\w+) import", source, re.MULTILINE))
+    def needed(name: str) -> set[str]:
+        source = (Path(minillm.__file__).parent / f"{name.replace('.', '/')}.py").read_text("utf-8")
+        return set(re.findall(r"^from minillm\.([\w.]+) import", source, re.MULTILINE))
 
-    alone = {"kept", "speedup", "timing", "whole"}
+    alone = {"files", "kept", "measure.timing", "whole"}
     assert not any(map(needed, alone))
-    for i, stem in enumerate(bug_gallery._ORDER):
-        assert needed(stem) <= {*bug_gallery._ORDER[:i], *alone}
+    for i, stem in enumerate(ORDER):
+        assert needed(stem) <= {*ORDER[:i], *alone}
 
 
 def test_a_target_that_answers_nan_is_refused() -> None:

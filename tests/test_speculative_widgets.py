@@ -13,17 +13,17 @@ from drift import ratios_hold
 
 import minillm
 from minillm import Sampler, Transformer, decode_cached, generators, load
-from minillm.batch_gain import measure_batches
-from minillm.bug_gallery import GALLERY
 from minillm.decoding import Step
-from minillm.drafters import DraftModel
-from minillm.exactness import toy_draft, toy_target
-from minillm.gain import Costs, Gain, measure_gain
-from minillm.prompt_lookup import PromptLookup
 from minillm.sampling import pick
-from minillm.speculative import Round, Verified, decode_speculative
-from minillm.speedup import break_even, speedup
-from minillm.verification import residual
+from minillm.speculative.bug_gallery import GALLERY
+from minillm.speculative.decode import Round, Verified, decode_speculative
+from minillm.speculative.drafters import DraftModel
+from minillm.speculative.exactness import toy_draft, toy_target
+from minillm.speculative.prompt_lookup import PromptLookup
+from minillm.speculative.verification import residual
+from minillm.speedup.batch import measure_batches
+from minillm.speedup.formulas import break_even, speedup
+from minillm.speedup.gain import Costs, Gain, measure_gain
 from widgets import speculative_hunt
 from widgets.common.exercises import judge
 from widgets.common.film import Bars, Film, Lane, Lanes

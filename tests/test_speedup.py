@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from minillm.speedup import AdaptiveGamma, best_gamma, break_even, expected_tokens, speedup
+from minillm.speedup.formulas import AdaptiveGamma, best_gamma, break_even, expected_tokens, speedup
 
 
 @pytest.mark.parametrize("G", range(6))

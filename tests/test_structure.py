@@ -75,42 +75,103 @@ def test_dependencies_go_one_way(path: Path) -> None:
     assert not roots(path) & forbidden
 
 
-ROOMS = (("commands",), ("bench", "training"))  # each imports what stands below it, not above
+# The rooms of minillm, each importing what stands behind it only. What shares a line is apart: its
+# members do not know each other.
+FLOORS = (
+    ("commands",),
+    ("bench", "training"),
+    ("fast",),
+    ("scaling",),
+    ("gptq",),
+    ("quantization",),
+    ("sparsity",),
+    ("lookahead",),
+    ("jacobi",),
+    ("speedup",),
+    ("speculative",),
+    ("measure",),
+    ("data",),
+    ("checkpoint",),
+)
+GROUND = "attention batch config config_fields decoding files kept kv_cache modules norm roofline"
+GROUND += " sampling tokens transformer whole"  # lessons 00 to 03, and what all share
+
+
+def room_of(module: str) -> str:
+    """Its first name within minillm; of what minillm itself offers, none."""
+    return [*module.split("."), ""][1]
 
 
 def floor_of(module: str) -> int:
-    """How far below the commands a module of minillm stands."""
-    room = [*module.split("."), ""][1]
-    return next((floor for floor, rooms in enumerate(ROOMS) if room in rooms), len(ROOMS))
+    """How far below the commands a module of minillm stands; minillm itself stands on the last."""
+    room = room_of(module)
+    return next((floor for floor, rooms in enumerate(FLOORS) if room in rooms), len(FLOORS))
 
 
 def arrows_up(module: str, imports: Iterable[str]) -> list[str]:
     """What a module of minillm imports from a room above its own, or from another beside it."""
-    own, floor = module.split(".")[1], floor_of(module)
+    floor = floor_of(module)
     ours = sorted(name for name in imports if name.startswith("minillm."))
     return [
         name
         for name in ours
         if floor_of(name) < floor
-        or (floor_of(name) == floor < len(ROOMS) and name.split(".")[1] != own)
+        or (floor_of(name) == floor < len(FLOORS) and room_of(name) != room_of(module))
     ]
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in turn; none where there is an order."""
+    order: list[str] = []
+    while free := [name for name, needs in imports.items() if not needs - {*order, name}]:
+        free = [name for name in free if name not in order]
+        if not free:
+            break
+        order += free
+    return sorted(set(imports) - set(order))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+OURS = {module_name(path): path for path in MODULES if path.is_relative_to(ROOT / "minillm")}
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room_of(name) for name in OURS} - {""}
+    assert rooms == {room for floor in FLOORS for room in floor} | set(GROUND.split())
 
 
 @each_module
 def test_a_room_imports_downwards_only(path: Path) -> None:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] == "minillm" and len(parts) > 1:
-        assert arrows_up(".".join(parts), imported(path)) == []
+    if path in OURS.values() and path.parent.name + path.name != "minillm__init__.py":
+        assert arrows_up(module_name(path), imported(path)) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    known = {name: imported(path) & OURS.keys() for name, path in OURS.items()}
+    packages = {name for name, path in OURS.items() if path.name == "__init__.py"}
+    assert circle({name: needs - packages for name, needs in known.items()}) == []
 
 
 def test_an_arrow_that_is_planted_is_seen() -> None:
-    assert arrows_up("minillm.kbit", {"minillm.training.data", "torch"}) == [
+    assert arrows_up("minillm.scaling.kbit", {"minillm.training.data", "torch"}) == [
         "minillm.training.data"
     ]
     assert arrows_up("minillm.bench.rows", {"minillm.commands.table"}) == ["minillm.commands.table"]
     assert arrows_up("minillm.bench.rows", {"minillm.training.data"}) == ["minillm.training.data"]
-    assert arrows_up("minillm.training.data", {"minillm.training.muon", "minillm.kbit"}) == []
+    assert arrows_up("minillm.speculative.decode", {"minillm.lookahead"}) == ["minillm.lookahead"]
+    assert arrows_up("minillm.decoding", {"minillm.measure.timing"}) == ["minillm.measure.timing"]
+    assert arrows_up("minillm.training.data", {"minillm.training.muon", "minillm.scaling"}) == []
     assert arrows_up("minillm.commands.bench", {"minillm.bench", "minillm.commands.table"}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
+def test_numba_is_known_to_the_kernels_alone() -> None:
+    assert {name.rpartition(".")[0] for name, path in OURS.items() if "numba" in roots(path)} == {
+        "minillm.fast.kernels"
+    }
 
 
 @each_module
@@ -168,7 +229,9 @@ def test_a_lesson_is_one_stem() -> None:
         assert match, f"{lesson.name} is not NN_stem.ipynb"
         stem = match[1]
         assert (lesson.stem[:2] == "00") == (stem == "transformer")
-        for path in (f"minillm/{stem}.py", f"widgets/{stem}.py", f"tests/test_{stem}.py"):
+        code = ROOT / "minillm" / stem
+        assert code.is_dir() or code.with_suffix(".py").is_file(), f"{lesson.name} has no code"
+        for path in (f"widgets/{stem}.py", f"tests/test_{stem}.py"):
             assert (ROOT / path).is_file(), f"{lesson.name} has no {path}"
 
 

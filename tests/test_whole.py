@@ -12,32 +12,32 @@ from oracles import tiny
 
 import minillm
 from minillm import KVCache
-from minillm.acceptance import acceptance
-from minillm.batch_gain import measure_batches
 from minillm.data.heldout import openings
 from minillm.decoding import decode_cached, decode_recomputed, generators
-from minillm.drafters import DraftModel, early_exit
-from minillm.exactness import joint_law, text_law
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.megakernel import Megakernel
 from minillm.fast.outliers import OutlierLinear
-from minillm.gain import measure_gain
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
-from minillm.lookahead import decode_lookahead
+from minillm.lookahead.decode import decode_lookahead
+from minillm.lookahead.pool import NGramPool
 from minillm.measure.evaluation import evaluate
 from minillm.measure.machine import measure_tokens
 from minillm.measure.repetition import distinct, repetition
-from minillm.neurons import neighbours, unused_by_law
-from minillm.ngram_pool import NGramPool
-from minillm.prompt_lookup import PromptLookup, lookup
-from minillm.pruning import sinks_and_window, top_k_attention
-from minillm.quantized_model import quantize_model
+from minillm.quantization.model import quantize_model
+from minillm.quantization.smoothing import plant_outliers
 from minillm.roofline import work
-from minillm.smoothing import plant_outliers
-from minillm.sparsity import Observed, mass_of_top, observe
-from minillm.speculative import decode_speculative
-from minillm.verification import verify
+from minillm.sparsity.counting import Observed, mass_of_top, observe
+from minillm.sparsity.neurons import neighbours, unused_by_law
+from minillm.sparsity.pruning import sinks_and_window, top_k_attention
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel, early_exit
+from minillm.speculative.exactness import joint_law, text_law
+from minillm.speculative.prompt_lookup import PromptLookup, lookup
+from minillm.speculative.verification import verify
+from minillm.speedup.acceptance import acceptance
+from minillm.speedup.batch import measure_batches
+from minillm.speedup.gain import measure_gain
 from minillm.whole import whole, wholes
 from widgets.jacobi_gain import measure_blocks
 from widgets.lookahead import measure_settings

@@ -1,8 +1,8 @@
 """The explorer of GPTQ: one column at a time, its error pushed to those still to come.
 
-It reads the columns that `minillm.gptq` shows to whoever watches; nothing is rounded here. Shown is
-a small problem of its own: some outputs of a real layer, as far as they depend on some of its
-inputs, with the Hessian of just these inputs. What happens to all inputs is told below it.
+It reads the columns that `minillm.gptq.columns` shows to whoever watches; nothing is rounded here.
+Shown is a small problem of its own: some outputs of a real layer, as far as they depend on some of
+its inputs, with the Hessian of just these inputs. What happens to all inputs is told below it.
 
 Dimensions: N outputs, K inputs (columns), B x T tokens.
 """
@@ -15,10 +15,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from minillm import Transformer
-from minillm.gptq import gptq
-from minillm.hessian import hessians
-from minillm.quantization import Spec, dequantize, quantize
-from minillm.quantized_model import matrices
+from minillm.gptq.columns import gptq
+from minillm.gptq.hessian import hessians
+from minillm.quantization.model import matrices
+from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets.common.explorer import FilmExplorer, choice
 from widgets.common.film import Film
 from widgets.common.stable import digits, verbatim

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minillm.gptq import gptq, round_trip_error
-from minillm.hessian import Hessian, inverse_root
-from minillm.quantization import Spec, quantize
+from minillm.gptq.columns import gptq, round_trip_error
+from minillm.gptq.hessian import Hessian, inverse_root
+from minillm.quantization.rounding import Spec, quantize
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["check", "hint", "transfer"]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.gptq import Column
+from minillm.gptq.columns import Column
 from widgets.common.film import Bars, BarsAt, Film, Heat, Number, Patch, Rect
 from widgets.common.film import quantize as shades
 from widgets.common.stable import digits

@@ -11,8 +11,8 @@ from itertools import product
 from statistics import fmean
 from typing import get_args
 
-from minillm.hypothesis import FORMATS, Format, Point, Rate, Text, decay_effect, trend
-from minillm.kbit import PRECISIONS, KBit, best_at, loss_at
+from minillm.scaling.kbit import PRECISIONS, KBit, best_at, loss_at
+from minillm.scaling.overtraining import FORMATS, Format, Point, Rate, Text, decay_effect, trend
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.explorer import choice
 from widgets.common.stable import digits, verbatim

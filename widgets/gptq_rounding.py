@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.gptq import Column, gptq
-from minillm.hessian import damped
-from minillm.quantization import Quantized, Spec, dequantize, quantize
+from minillm.gptq.columns import Column, gptq
+from minillm.gptq.hessian import damped
+from minillm.quantization.rounding import Quantized, Spec, dequantize, quantize
 
 __all__ = ["Rounding", "relative_error"]
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, decode_cached, generators
 from minillm.jacobi import GUESSES
-from minillm.lookahead import LookaheadStep, Looked, decode_lookahead
-from minillm.lookahead_pass import MaskedModel
+from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
+from minillm.lookahead.reads import MaskedModel
 from minillm.tokens import encode, pieces
 from minillm.whole import wholes
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider

@@ -6,8 +6,8 @@ from typing import Any
 
 from minillm.decoding import collect, decode_cached
 from minillm.jacobi import decode_jacobi
-from minillm.lookahead import decode_lookahead
-from minillm.lookahead_mask import lookahead_layout
+from minillm.lookahead.decode import decode_lookahead
+from minillm.lookahead.mask import lookahead_layout
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 from widgets.jacobi_exercises import guarded
 from widgets.jacobi_laws import Law, LawModel

@@ -1,6 +1,6 @@
 """The film of one pass of lookahead decoding: every token, whom it sees, and why.
 
-Who sees whom is `minillm.lookahead_mask.lookahead_layout`; here it is only put into words.
+Who sees whom is `minillm.lookahead.mask.lookahead_layout`; here it is only put into words.
 
 Dimensions: T tokens of the pass.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from minillm.lookahead import Looked
-from minillm.lookahead_mask import Layout, lookahead_layout
+from minillm.lookahead.decode import Looked
+from minillm.lookahead.mask import Layout, lookahead_layout
 from widgets.common.film import Cell, Change, Film, Grid, Heat, Number, Patch, Rect
 from widgets.common.page import bare, visible
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from minillm.lookahead import LookaheadStep, Looked
+from minillm.lookahead.decode import LookaheadStep, Looked
 from widgets.common.film import Cell, Change, Film, Grid, Lane, Lanes, Number
 from widgets.common.page import bare, visible
 from widgets.jacobi_gain import rate

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.formats import FORMATS
-from minillm.quantization import Granularity, Spec, dequantize, quantize
-from minillm.quantized_model import matrices
+from minillm.quantization.formats import FORMATS
+from minillm.quantization.model import matrices
+from minillm.quantization.rounding import Granularity, Spec, dequantize, quantize
 from minillm.transformer import Transformer
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
 from widgets.common.stable import digits, verbatim

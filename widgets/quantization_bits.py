@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets
 import torch
 
-from minillm.formats import FORMATS
+from minillm.quantization.formats import FORMATS
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.stable import verbatim
 from widgets.common.strings import say

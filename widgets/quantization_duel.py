@@ -6,7 +6,7 @@ import ipywidgets
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.quantization import Spec, dequantize, quantize
+from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets.common.chart import Chart, ChartExplorer, Columns
 from widgets.common.stable import digits
 from widgets.common.strings import say

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from minillm.quantization import Spec, dequantize, quantize
+from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["advantage", "check", "hint"]

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minillm.neurons import firing_rates
-from minillm.sparsity import Observed, mass_of_top, observe, share_below
+from minillm.sparsity.counting import Observed, mass_of_top, observe, share_below
+from minillm.sparsity.neurons import firing_rates
 from minillm.tokens import END_OF_TEXT, encode, pieces
 from minillm.transformer import Transformer
 from minillm.whole import whole

@@ -20,8 +20,8 @@ from minillm.fast.kernels import float32
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import Kernel, prepare
 from minillm.measure.timing import in_turn
-from minillm.neurons import Unused, firing_rates, hot_neurons, neighbours, unused
-from minillm.skipping import SkippingMLP
+from minillm.sparsity.neurons import Unused, firing_rates, hot_neurons, neighbours, unused
+from minillm.sparsity.skipping import SkippingMLP
 from minillm.transformer import MLP
 from minillm.whole import whole, wholes
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
@@ -55,7 +55,7 @@ class RateExplorer(ChartExplorer):
     """How often neurons are open: a histogram of each layer.
 
     Args:
-        gates: of some texts, as `minillm.sparsity.observe` gives them.
+        gates: of some texts, as `minillm.sparsity.counting.observe` gives them.
     """
 
     def __init__(self, gates: Float[Tensor, "L B T F"]):

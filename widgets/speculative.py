@@ -1,7 +1,7 @@
 """Explorers of speculative decoding: what becomes of each guess, and what guessing gains.
 
 The acceptance explorer runs both decoders anew at every change of a control; the others show what
-`minillm.gain` has measured.
+`minillm.speedup.gain` has measured.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, decode_cached, generators
 from minillm.decoding import Step
-from minillm.drafters import Drafter
-from minillm.speculative import Round, decode_speculative
+from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.drafters import Drafter
 from minillm.tokens import encode, pieces
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film

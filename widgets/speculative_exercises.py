@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minillm.exactness import Text, joint_law, text_law, toy_draft, toy_target
 from minillm.sampling import pick
-from minillm.speedup import best_gamma, break_even, expected_tokens, speedup
+from minillm.speculative.exactness import Text, joint_law, text_law, toy_draft, toy_target
+from minillm.speedup.formulas import best_gamma, break_even, expected_tokens, speedup
 from widgets.common.attempt import Stopped
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 

@@ -1,6 +1,6 @@
 """The gain of guessing as charts: over the number of guesses, over a round's time, over a batch.
 
-What is drawn is measured by `minillm.gain`.
+What is drawn is measured by `minillm.speedup.gain`.
 
 Dimensions: G guesses of a round, B rows of a batch.
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import ipywidgets
 
-from minillm.gain import Gain
-from minillm.speedup import break_even
+from minillm.speedup.formulas import break_even
+from minillm.speedup.gain import Gain
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve, Level
 from widgets.common.strings import say
 

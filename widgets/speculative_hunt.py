@@ -1,7 +1,7 @@
 """The hunt for defects: seven faulty samplers and one that is right, under the lesson's meters.
 
-`Meters.examine` runs one of `minillm.bug_gallery` and says which meters see it. `BugHunt` shows
-what the meters say of a suspect; the reader names the defect.
+`Meters.examine` runs one of `minillm.speculative.bug_gallery` and says which meters see it.
+`BugHunt` shows what the meters say of a suspect; the reader names the defect.
 
 Dimensions: G guesses of a round, V vocabulary.
 """
@@ -19,10 +19,10 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from minillm import Sampler, Transformer, collect, decode_cached, speculative
-from minillm.bug_gallery import GALLERY, Bug, patched
-from minillm.drafters import DraftModel
-from minillm.exactness import (
+from minillm import Sampler, Transformer, collect, decode_cached
+from minillm.speculative.bug_gallery import GALLERY, Bug, library, patched
+from minillm.speculative.decode import Round
+from minillm.speculative.exactness import (
     Text,
     first_token_law,
     joint_law,
@@ -31,7 +31,6 @@ from minillm.exactness import (
     toy_draft,
     toy_target,
 )
-from minillm.speculative import Round
 from widgets.common.card import CLOSE, RIGHT, WRONG, Note, Statement
 from widgets.common.meter import measure
 from widgets.common.strings import say
@@ -99,7 +98,7 @@ class Meters:
     def _choose(self, prompts: Iterable[Sequence[int]]) -> tuple[list[int], int]:
         """The prompt, and the stop token."""
         for prompt in prompts:
-            rows = [step.rows[0] for step in self._run(_library())([list(prompt)])]
+            rows = [step.rows[0] for step in self._run(library())([list(prompt)])]
             stop = _met_as_guess([row.tokens for row in rows])
             if stop is not None and any(row.accepted < len(row.guesses) for row in rows):
                 return list(prompt), stop
@@ -108,7 +107,7 @@ class Meters:
     @torch.inference_mode()
     def _examine(self, bug: Bug | None) -> Symptoms:
         """A patched copy of the library under all meters; without a bug, the library itself."""
-        suspect = patched(bug) if bug else _library()
+        suspect = patched(bug) if bug else library()
         run = self._run(suspect)
         greedy = measure(lambda _: iter(self._plain), run, [self._prompt], cache_of=self._model)
         [ended] = collect(run([self._prompt], stop=[self._stop]))
@@ -164,10 +163,6 @@ def _met_as_guess(rounds: Iterable[Sequence[int]]) -> int | None:
                 return token
             seen.add(token)
     return None
-
-
-def _library() -> SimpleNamespace:
-    return SimpleNamespace(**vars(speculative), DraftModel=DraftModel)
 
 
 class BugHunt(Pictured, ipywidgets.VBox):

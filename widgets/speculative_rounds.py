@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from minillm.decoding import Step
-from minillm.speculative import Round, Verified
-from minillm.verification import residual
+from minillm.speculative.decode import Round, Verified
+from minillm.speculative.verification import residual
 from widgets.common.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
 from widgets.common.page import visible
 

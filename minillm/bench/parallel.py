@@ -21,7 +21,7 @@ from minillm.decoding import Step, decode_cached
 from minillm.fast.linear import kernel_names
 from minillm.fast.model import optimized
 from minillm.jacobi import GUESSES, decode_jacobi
-from minillm.lookahead import decode_lookahead
+from minillm.lookahead.decode import decode_lookahead
 from minillm.measure.repetition import distinct
 from minillm.measure.timing import interleave
 from minillm.tokens import encode

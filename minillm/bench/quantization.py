@@ -20,13 +20,13 @@ from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, stories
 from minillm.decoding import Step, decode_cached
-from minillm.drafters import DraftModel
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.model import optimized
 from minillm.kv_cache import KVCache
 from minillm.measure.timing import Pair, interleave
-from minillm.quantized_model import QuantizedTransformer, quantize_model
-from minillm.speculative import decode_speculative
+from minillm.quantization.model import QuantizedTransformer, quantize_model
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import DraftModel
 from minillm.tokens import encode, encode_all
 from minillm.transformer import Transformer
 

@@ -16,14 +16,14 @@ from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, openings
 from minillm.decoding import Step, decode_cached
-from minillm.drafters import Drafter
 from minillm.fast.draft import Int8Draft
 from minillm.fast.linear import kernel_names
 from minillm.fast.model import optimized
 from minillm.fast.skipping_model import skipping
 from minillm.measure.timing import Pair, interleave
-from minillm.skipping import mlp_bytes
-from minillm.speculative import decode_speculative
+from minillm.sparsity.skipping import mlp_bytes
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import Drafter
 from minillm.tokens import encode
 from minillm.transformer import Transformer
 

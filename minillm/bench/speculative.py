@@ -15,23 +15,23 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.acceptance import acceptance_by_position
 from minillm.bench.greedy import BAR, equal_tokens, transformers_greedy, transformers_peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached, generators
-from minillm.drafters import Drafter, DraftModel, early_exit
 from minillm.fast.draft import Int8Draft
 from minillm.fast.linear import kernel_names
 from minillm.fast.model import optimized
 from minillm.kv_cache import KVCache
 from minillm.measure.repetition import distinct
 from minillm.measure.timing import Pair, interleave
-from minillm.prompt_lookup import PromptLookup
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative import Round, decode_speculative
-from minillm.speedup import expected_tokens
+from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.drafters import Drafter, DraftModel, early_exit
+from minillm.speculative.prompt_lookup import PromptLookup
+from minillm.speedup.acceptance import acceptance_by_position
+from minillm.speedup.formulas import expected_tokens
 from minillm.tokens import encode
 
 __all__ = [

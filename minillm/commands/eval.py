@@ -6,12 +6,12 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from minillm.acceptance import acceptance
 from minillm.checkpoint import load
 from minillm.commands.named_path import named_path
 from minillm.data.heldout import bench_prompts, stories
 from minillm.measure.evaluation import evaluate
 from minillm.measure.repetition import repetition
+from minillm.speedup.acceptance import acceptance
 from minillm.tokens import encode, encode_all, same_tokens
 from minillm.training.text_data import read_texts
 

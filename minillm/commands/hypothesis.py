@@ -10,7 +10,7 @@ Only the matrices of the layers are rounded, to nearest, in groups of 32 with ze
 embedding, two fifths of a model this small and next to nothing of a large one, stays as it is.
 
 Sources: warm-up, plateau and decay by branches (arXiv 2405.18392); the hypothesis and its papers
-in `minillm.hypothesis`.
+in `minillm.scaling.overtraining`.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from tqdm import tqdm
 from minillm.commands.named_path import named_path
 from minillm.data import recorded
 from minillm.files import read_json
-from minillm.hypothesis import FORMATS, Point, Rate, Text
-from minillm.kbit import rounded
 from minillm.measure.evaluation import evaluate
-from minillm.quantization import Spec
+from minillm.quantization.rounding import Spec
+from minillm.scaling.kbit import rounded
+from minillm.scaling.overtraining import FORMATS, Point, Rate, Text
 from minillm.training.data import TrainingData, describe
 from minillm.training.recipe import Recipe
 from minillm.training.trainer import Trainer, new_trainer

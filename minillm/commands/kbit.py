@@ -1,6 +1,6 @@
 """`minillm kbit`: measure a family at every precision, and record the points.
 
-What they say about sizes and bits is read off in `minillm.kbit`.
+What they say about sizes and bits is read off in `minillm.scaling.kbit`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from minillm.checkpoint import folder, load, read_tokenizer
 from minillm.commands.named_path import named_path
 from minillm.data import recorded
 from minillm.data.heldout import stories
-from minillm.kbit import PRECISIONS, KBit, measure
+from minillm.scaling.kbit import PRECISIONS, KBit, measure
 from minillm.tokens import encode_all, same_tokens
 
 __all__ = ["add_arguments", "run"]

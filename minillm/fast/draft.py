@@ -1,4 +1,4 @@
-"""A small draft at full speed: `minillm.drafters.DraftModel` with each step a single call.
+"""A small draft at full speed: `minillm.speculative.DraftModel`, each step a single call.
 
 Guesses are made one after another, each a pass over the whole draft. Its time is what speculation
 costs, and in a draft of a million parameters most of it would go into calling torch.
@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.drafters import Drafting, DraftModel, Proposal, warn_not_finite
 from minillm.fast.megakernel import Megakernel
 from minillm.kv_cache import KVCache
 from minillm.sampling import Sampler
+from minillm.speculative.drafters import Drafting, DraftModel, Proposal, warn_not_finite
 from minillm.transformer import Transformer
 
 __all__ = ["Int8Draft"]

@@ -15,9 +15,9 @@ from minillm.fast.block import FusedBlock, FusedNorm
 from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import Int8DynamicLinear, Int8WeightOnlyLinear
 from minillm.fast.model import stay
-from minillm.quantization import Spec
-from minillm.quantized_linear import QuantEmbedding, QuantLinear
-from minillm.quantized_model import QuantizedTransformer
+from minillm.quantization.layers import QuantEmbedding, QuantLinear
+from minillm.quantization.model import QuantizedTransformer
+from minillm.quantization.rounding import Spec
 from minillm.transformer import Transformer
 
 __all__ = ["INT8", "optimized_int8"]
@@ -26,7 +26,7 @@ INT8 = Spec("int8", group="channel")
 
 
 class _Rows(nn.Module):
-    """`minillm.quantized_linear.QuantEmbedding`, its naive twin, in fewer operations."""
+    """`minillm.quantization.layers.QuantEmbedding`, its naive twin, in fewer operations."""
 
     def __init__(self, plain: Any):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Exact skipping at full speed: `minillm.skipping.SkippingMLP` in a loop that gathers nothing.
+"""Exact skipping at full speed: `minillm.sparsity.SkippingMLP` in a loop that gathers nothing.
 
 Dimensions: R rows (tokens), C width, F MLP width.
 """
@@ -12,8 +12,8 @@ from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import FastLinear
 from minillm.fast.model import optimized
 from minillm.modules import swapped
-from minillm.pruning import ThresholdedGate
-from minillm.skipping import SkippingMLP
+from minillm.sparsity.pruning import ThresholdedGate
+from minillm.sparsity.skipping import SkippingMLP
 from minillm.transformer import MLP, Transformer
 
 __all__ = ["SkippingBlock", "skipping"]
@@ -61,8 +61,8 @@ def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
         if not isinstance(mlp.act, nn.ReLU | ThresholdedGate):
             raise ValueError(
                 f"{type(mlp.act).__name__} shuts no gate entirely, so that nothing can be skipped "
-                "exactly. Set small gates to zero first, at some loss (minillm.pruning.cats; CATS, "
-                "arXiv 2404.08763), or train the model on with a relu "
+                "exactly. Set small gates to zero first, at some loss (minillm.sparsity.cats; "
+                "CATS, arXiv 2404.08763), or train the model on with a relu "
                 "(relufication, arXiv 2310.04564)"
             )
     fast = optimized(swapped(model, {mlp: SkippingMLP(mlp) for mlp in mlps}), kernel)

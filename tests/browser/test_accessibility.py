@@ -10,16 +10,16 @@ from playwright.sync_api import Browser, expect
 
 EXPLORERS |= {
     "acceptance": """\
-from minillm.prompt_lookup import PromptLookup
+from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.data.heldout import bench_prompts
 from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
-from minillm.gain import Costs, Gain
+from minillm.speedup.gain import Costs, Gain
 from widgets.speculative_hunt import Meters
 
 text = "The cat sat on the mat. The cat sat on"
 AcceptanceExplorer(model, tokenizer, {"prompt lookup": PromptLookup()}, [text], new=12)""",
     "turns": """\
-from minillm.speculative import decode_speculative
+from minillm.speculative.decode import decode_speculative
 
 rounds = decode_speculative(model, [prompt], drafter=PromptLookup(), max_new_tokens=8)
 StepPlayer(turns_film(list(rounds)))""",
@@ -74,11 +74,12 @@ from widgets.gptq import ColumnExplorer
 
 ColumnExplorer(model, torch.tensor([(prompt * 40)[:256]]))""",
     "law": """\
-from minillm import hypothesis, kbit
+from minillm.scaling import overtraining
+from minillm.scaling import kbit
 from widgets.gptq_law import HypothesisExplorer, LawExplorer
 
 LawExplorer(kbit.read())""",
-    "hypothesis": "HypothesisExplorer(hypothesis.read())",
+    "hypothesis": "HypothesisExplorer(overtraining.read())",
 }
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ Dimensions: G guesses, G1 = G + 1, V vocabulary.
 Sources: arXiv 2211.17192, algorithm 1 and appendix A.1; arXiv 2302.01318, algorithm 2.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from minillm.sampling import pick
 
-__all__ = ["Verdict", "residual", "verify"]
+__all__ = ["Verdict", "residual", "verify", "verify_greedy"]
 
 
 class Verdict(NamedTuple):
@@ -48,6 +49,21 @@ def verify(
     accepted = int(kept.cumprod(0).sum())
     behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])
     return Verdict(accepted, int(pick(behind, u[-1])))
+
+
+def verify_greedy(chosen: Sequence[int], guesses: Sequence[int]) -> Verdict:
+    """`verify` in the limit where p and q have all their mass on one token, without writing them.
+
+    Args:
+        chosen: the target's choice at each guess, and behind the last.
+        guesses: the drafter's choices.
+
+    >>> verify_greedy([7, 8, 9], [7, 5])
+    Verdict(accepted=1, token=8)
+    """
+    agreed = [choice == guess for choice, guess in zip(chosen, guesses, strict=False)]
+    accepted = [*agreed, False].index(False)
+    return Verdict(accepted, chosen[accepted])
 
 
 def residual(p: Float[Tensor, "*B V"], q: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:

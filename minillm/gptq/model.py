@@ -21,11 +21,11 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.gptq import gptq
-from minillm.hessian import Hessian
-from minillm.quantization import Quantized, Spec
-from minillm.quantized_linear import QuantLinear
-from minillm.quantized_model import QuantizedTransformer, quantize_model
+from minillm.gptq.columns import gptq
+from minillm.gptq.hessian import Hessian
+from minillm.quantization.layers import QuantLinear
+from minillm.quantization.model import QuantizedTransformer, quantize_model
+from minillm.quantization.rounding import Quantized, Spec
 from minillm.transformer import Transformer
 
 __all__ = ["gptq_model"]
@@ -51,7 +51,7 @@ def gptq_model(
             (`minillm sample`); text that a loss is to be measured on will not.
         spec: of every matrix.
         embed: of the embedding, as in `quantize_model`.
-        damping: and what follows, as in `minillm.gptq.gptq`.
+        damping: and what follows, as in `minillm.gptq.columns.gptq`.
 
     Raises:
         ValueError: an empty text; what `quantize_model` and `gptq` refuse, the matrix named.

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from minillm.config import ModelConfig
-from minillm.drafters import Drafting, Proposal
 from minillm.sampling import Sampler
+from minillm.speculative.drafters import Drafting, Proposal
 from minillm.whole import whole
 
 __all__ = ["PromptLookup", "lookup"]

@@ -7,15 +7,16 @@ The public cases were read in the named repositories; "constructed" means that n
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-__all__ = ["GALLERY", "Bug", "Patch", "patched"]
+__all__ = ["GALLERY", "ORDER", "Bug", "Patch", "library", "patched"]
 
 # Our modules from the model to the decoders; each stands on those before it only.
-_ORDER = (
+ORDER = (
     "config_fields",
     "config",
     "norm",
@@ -25,23 +26,23 @@ _ORDER = (
     "transformer",
     "batch",
     "decoding",
-    "lookahead_verification",
-    "verification",
-    "drafters",
-    "prompt_lookup",
-    "speculative",
+    "speculative.verification",
+    "speculative.drafters",
+    "speculative.prompt_lookup",
+    "speculative.decode",
     "jacobi",
-    "ngram_pool",
-    "lookahead_mask",
-    "lookahead_window",
-    "lookahead_pass",
-    "lookahead",
+    "lookahead.verification",
+    "lookahead.pool",
+    "lookahead.mask",
+    "lookahead.window",
+    "lookahead.reads",
+    "lookahead.decode",
 )
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Replace `old`, which occurs once, by `new` in `minillm/<module>.py`."""
+    """Replace `old`, which occurs once, by `new` in one of our modules, named from `minillm` on."""
 
     name: str
     module: str
@@ -65,38 +66,57 @@ class Bug(Patch):
     seen: str = "constructed"
 
 
-def patched(patch: Patch) -> SimpleNamespace:
-    """The patched module, and fresh copies of those that stand on it; imports find no trace.
+def library(order: Sequence[str] = ORDER) -> SimpleNamespace:
+    """Our modules in the layout of the package, and all that they offer.
 
-    The namespace holds the modules by their names, and all that they offer:
-    `patched(bug).verify` is `patched(bug).verification.verify`.
+    `library().verify` is `library().speculative.verification.verify`.
+    """
+    return _laid_out({name: import_module(f"minillm.{name}") for name in order})
+
+
+def patched(patch: Patch, order: Sequence[str] = ORDER) -> SimpleNamespace:
+    """The `library` with one module patched, and fresh copies of those that stand on it.
+
+    Imports find no trace of it.
+
+    Args:
+        patch: of one of the modules.
+        order: the modules, each standing on those before it only.
 
     Raises:
         ValueError: the text to replace is not there, or more than once.
     """
-    ours = {stem: import_module(f"minillm.{stem}") for stem in _ORDER}
-    stale = _ORDER[_ORDER.index(patch.module) :]
+    ours = {name: import_module(f"minillm.{name}") for name in order}
+    stale = order[order.index(patch.module) :]
     modules = dict(ours)
     try:
-        for stem in stale:
-            modules[stem] = sys.modules[f"minillm.{stem}"] = _copy(stem, patch)
+        for name in stale:
+            modules[name] = sys.modules[f"minillm.{name}"] = _copy(ours[name], patch)
     finally:
-        sys.modules.update({f"minillm.{stem}": ours[stem] for stem in stale})
-    offered = {name: vars(m)[name] for m in modules.values() for name in m.__all__}
-    return SimpleNamespace(**modules, **offered)
+        sys.modules.update({f"minillm.{name}": ours[name] for name in stale})
+    return _laid_out(modules)
 
 
-def _copy(stem: str, patch: Patch) -> ModuleType:
-    path = Path(__file__).with_name(f"{stem}.py")
+def _laid_out(modules: Mapping[str, ModuleType]) -> SimpleNamespace:
+    space = SimpleNamespace(**{name: vars(m)[name] for m in modules.values() for name in m.__all__})
+    for name, module in modules.items():
+        package, _, leaf = name.rpartition(".")
+        place = vars(space).setdefault(package, SimpleNamespace()) if package else space
+        setattr(place, leaf, module)
+    return space
+
+
+def _copy(module: ModuleType, patch: Patch) -> ModuleType:
+    path = Path(str(module.__file__))
     source = path.read_text(encoding="utf-8")
-    if stem == patch.module:
+    if module.__name__ == f"minillm.{patch.module}":
         if source.count(patch.old) != 1:
             raise ValueError(
                 f"{path.name} must hold the text to replace once, it has it "
                 f"{source.count(patch.old)} times: {patch.old!r}"
             )
         source = source.replace(patch.old, patch.new)
-    copy = ModuleType(f"minillm.{stem}")
+    copy = ModuleType(module.__name__)
     sys.modules[copy.__name__] = copy  # where dataclasses look themselves up
     exec(compile(source, str(path), "exec"), vars(copy))
     return copy
@@ -105,7 +125,7 @@ def _copy(stem: str, patch: Patch) -> ModuleType:
 GALLERY = (
     Bug(
         "residual = p",
-        "verification",
+        "speculative.verification",
         "else residual(p[accepted], q[accepted])",
         "else p[accepted]",
         "After a rejection the target's favourites come once more, though kept guesses have "
@@ -113,7 +133,7 @@ GALLERY = (
     ),
     Bug(
         "argmax draft, softmax q",
-        "drafters",
+        "speculative.drafters",
         "q, tokens = sampler.draw(logits, now)",
         "q, tokens = sampler.probabilities(logits), logits.argmax(-1)",
         "The draft always guesses its likeliest token, but says that it drew from q.",
@@ -121,7 +141,7 @@ GALLERY = (
     ),
     Bug(
         "one uniform for all positions",
-        "verification",
+        "speculative.verification",
         "kept = u[:-1] * q",
         "kept = u[0] * q",
         "A number that keeps one guess keeps the next too: each token has the right law, pairs "
@@ -130,7 +150,7 @@ GALLERY = (
     ),
     Bug(
         "bonus after a rejection",
-        "verification",
+        "speculative.verification",
         "behind = p[-1] if accepted == len(guesses) else",
         "behind = p[-1] if accepted >= len(guesses) - 1 else",
         "If the last guess is rejected, the token in its place is drawn from the distribution "
@@ -139,7 +159,7 @@ GALLERY = (
     ),
     Bug(
         "the target's own sample, accepted by ratio",
-        "verification",
+        "speculative.verification",
         "    behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])\n"
         "    return Verdict(accepted, int(pick(behind, u[-1])))\n",
         "    own = pick(p, u[-1].expand(len(p)))\n"
@@ -150,7 +170,7 @@ GALLERY = (
     ),
     Bug(
         "cache not rewound",
-        "speculative",
+        "speculative.decode",
         "            cache.truncate(held)\n",
         "            kept = zip(cache.lengths.tolist(), batch.lengths, strict=True)\n"
         "            cache.truncate([min(pair) for pair in kept])\n",

@@ -1,8 +1,8 @@
 """Where guesses come from: a small model, or the target's own first layers.
 
 A drafter proposes tokens and the distributions it drew them from. It may be wrong at no cost but
-time: `minillm.verification.verify` keeps what comes out exact. The text itself guesses in
-`minillm.prompt_lookup`.
+time: `minillm.speculative.verification.verify` keeps what comes out exact. The text itself guesses
+in `minillm.speculative.prompt_lookup`.
 
 Dimensions: G guesses of a round, V vocabulary.
 

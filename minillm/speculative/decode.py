@@ -1,9 +1,9 @@
 """Guess and verify: a cheap guesser writes ahead, the target checks all its guesses in one pass.
 
 A round: the drafter proposes some tokens; one forward pass of the target gives its distribution at
-each of them and behind the last; `minillm.verification.verify` keeps some and adds one token. Both
-caches then forget what was not kept. A pass over a few tokens takes little more time than over one,
-so that every kept guess is a token almost for free.
+each of them and behind the last; `minillm.speculative.verification.verify` keeps some and adds one
+token. Both caches then forget what was not kept. A pass over a few tokens takes little more time
+than over one, so that every kept guess is a token almost for free.
 
 Dimensions: G guesses of a round, R distributions that a round needs, C width, V vocabulary.
 
@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,16 +22,32 @@ from torch import Tensor
 
 from minillm.batch import Batch, Row
 from minillm.decoding import Model, Step, forward_rows
-from minillm.drafters import Drafter, Drafting, Proposal
 from minillm.kv_cache import KVCache
-from minillm.lookahead_verification import agree
 from minillm.measure.timing import now
 from minillm.sampling import GREEDY, Sampler
-from minillm.speedup import AdaptiveGamma
-from minillm.verification import verify
+from minillm.speculative.drafters import Drafter, Drafting, Proposal
+from minillm.speculative.verification import verify, verify_greedy
 from minillm.whole import whole
 
-__all__ = ["Round", "Verified", "decode_speculative"]
+__all__ = ["GammaRule", "Round", "Verified", "decode_speculative"]
+
+
+@runtime_checkable
+class GammaRule(Protocol):
+    """How many guesses each round has; `minillm.speedup.AdaptiveGamma` is one."""
+
+    @property
+    def largest(self) -> int: ...  # the most guesses of a round
+
+    def choose(self, accepted: int, tried: int) -> int: ...  # of a row so far
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    largest: int
+
+    def choose(self, accepted: int, tried: int) -> int:
+        return self.largest
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ def decode_speculative(
     prompts: Sequence[Sequence[int]],
     *,
     drafter: Drafter,
-    gamma: int | AdaptiveGamma = 4,
+    gamma: int | GammaRule = 4,
     max_new_tokens: int,
     sampler: Sampler = GREEDY,
     generators: Sequence[torch.Generator] = (),
@@ -97,7 +114,7 @@ def decode_speculative(
     Args:
         model: the target.
         prompts: the tokens of each row; rows may differ in length.
-        drafter: where guesses come from (`minillm.drafters`).
+        drafter: where guesses come from (`minillm.speculative.drafters`).
         gamma: guesses of a round, or a rule that sets them.
         max_new_tokens: the budget of each row; the end of the context ends a row too.
         sampler: shapes the distributions of target and drafter alike.
@@ -108,13 +125,12 @@ def decode_speculative(
         ValueError: gamma below 1 or no whole number, a drafter of another vocabulary, or one that
             guesses more than it may; or as `decode_cached`.
     """
-    gamma = gamma if isinstance(gamma, AdaptiveGamma) else whole("gamma", gamma, least=1)
-    largest = gamma.largest if isinstance(gamma, AdaptiveGamma) else gamma
+    rule = gamma if isinstance(gamma, GammaRule) else _Fixed(whole("gamma", gamma, least=1))
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
-    rows, capacity = len(batch.texts), max(batch.limits) + largest
+    rows, capacity = len(batch.texts), max(batch.limits) + rule.largest
     cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
     drafting = drafter.start(model.config, rows, capacity)
-    return _speculate(model, batch, cache, drafting, gamma, sampler)
+    return _speculate(model, batch, cache, drafting, rule, sampler)
 
 
 def _speculate(
@@ -122,7 +138,7 @@ def _speculate(
     batch: Batch,
     cache: KVCache,
     drafting: Drafting,
-    gamma: int | AdaptiveGamma,
+    rule: GammaRule,
     sampler: Sampler,
 ) -> Iterator[Round]:
     tallies = [(0, 0)] * len(batch.texts)  # of each row: guesses accepted, guesses judged
@@ -130,7 +146,7 @@ def _speculate(
     for forwards in count(1):
         start = time.perf_counter()
         with torch.inference_mode():
-            counts = [_guesses(gamma, batch.room(b), *tally) for b, tally in enumerate(tallies)]
+            counts = [_guesses(rule, batch.room(b), *tally) for b, tally in enumerate(tallies)]
             needed = [0 if batch.ended[b] else 2 * n + 1 for b, n in enumerate(counts)]
             u = [batch.uniforms(b, n) for b, n in enumerate(needed)]
             proposals = drafting.propose(batch.texts, counts, sampler, u)
@@ -154,10 +170,9 @@ def _speculate(
         tallies = [(a + r.accepted, n + r.judged) for (a, n), r in zip(tallies, rows, strict=True)]
 
 
-def _guesses(gamma: int | AdaptiveGamma, room: int, accepted: int, judged: int) -> int:
+def _guesses(rule: GammaRule, room: int, accepted: int, judged: int) -> int:
     """Guesses of a row's next round: the token behind them needs room as well."""
-    wanted = gamma.choose(accepted, judged) if isinstance(gamma, AdaptiveGamma) else gamma
-    return max(min(wanted, room - 1), 0)
+    return max(min(rule.choose(accepted, judged), room - 1), 0)
 
 
 def _score(
@@ -192,15 +207,12 @@ def _judge(
     if batch.ended[b]:
         return Verified((), logits, True, (), q, logits, u[:0], 0, sampler)
     u = u[: len(guesses) + 1]
-    if sampler.temperature == 0:  # the limit of `verify`, without writing out p and q
-        *kept, token = agree([guesses], sampler.choose(logits, u).tolist()).tokens
+    if sampler.temperature == 0:
+        accepted, token = verify_greedy(sampler.choose(logits, u).tolist(), guesses)
     else:
         at = torch.tensor(guesses, dtype=torch.int64, device="cpu")
         accepted, token = verify(sampler.probabilities(logits), q, at, u)
-        kept = list(guesses[:accepted])
-    tokens = (*kept, token)
+    tokens = (*guesses[:accepted], token)
     taken = batch.extend(b, tokens)
     ended = batch.ended[b]
-    return Verified(
-        tokens[:taken], logits[:taken], ended, guesses, q, logits, u, len(kept), sampler
-    )
+    return Verified(tokens[:taken], logits[:taken], ended, guesses, q, logits, u, accepted, sampler)

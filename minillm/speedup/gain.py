@@ -14,12 +14,12 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from minillm.acceptance import acceptance_by_position
 from minillm.decoding import Model, Step, decode_cached, generators
-from minillm.drafters import Drafter
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative import Round, decode_speculative
-from minillm.speedup import speedup
+from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.drafters import Drafter
+from minillm.speedup.acceptance import acceptance_by_position
+from minillm.speedup.formulas import speedup
 from minillm.whole import wholes
 
 __all__ = ["Costs", "Gain", "measure_gain"]

@@ -3,7 +3,7 @@
 The softmax of finite scores is never zero: a weight only gets small, and how many "zeros" there are
 is a matter of the threshold. A causal query sees the keys up to its own place, and only these
 count; the masked ones, half of the square, would pass for zeros otherwise. What attention puts out
-is a mean of values, and is not sparse. A relu does leave exact zeros (`minillm.neurons`).
+is a mean of values, and is not sparse. A relu does leave exact zeros (`minillm.sparsity.neurons`).
 
 Dimensions: L layers, B batch, T queries, S keys, H query heads, D head dim, F MLP width.
 

@@ -18,8 +18,8 @@ from minillm.checkpoint.tensors import read_file, refuse_infinite, refuse_types
 from minillm.config import ModelConfig
 from minillm.config_fields import checked
 from minillm.files import parse_json, write_whole
-from minillm.quantization import Quantized, Spec, dequantize, quantize
-from minillm.quantized_linear import QuantEmbedding, QuantLinear
+from minillm.quantization.layers import QuantEmbedding, QuantLinear
+from minillm.quantization.rounding import Quantized, Spec, dequantize, quantize
 from minillm.transformer import Transformer
 
 __all__ = ["QuantizedTransformer", "load_quantized", "matrices", "quantize_model", "save_quantized"]

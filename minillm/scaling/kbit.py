@@ -26,8 +26,8 @@ from torch import Tensor
 
 from minillm.data import recorded
 from minillm.measure.evaluation import evaluate
-from minillm.quantization import Granularity, Spec, dequantize, quantize
-from minillm.quantized_model import matrices
+from minillm.quantization.model import matrices
+from minillm.quantization.rounding import Granularity, Spec, dequantize, quantize
 from minillm.transformer import Transformer
 
 __all__ = [
@@ -67,7 +67,8 @@ class KBit:
 def rounded(model: Transformer, spec: Spec, *, embedding: bool = True) -> Transformer:
     """A plain model with its matrices rounded to nearest, and in floats again.
 
-    It computes what `minillm.quantized_model.quantize_model` does, without unpacking in each pass.
+    It computes what `minillm.quantization.model.quantize_model` does, without unpacking in each
+    pass.
 
     Args:
         model: stays as it is.

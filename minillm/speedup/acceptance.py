@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from minillm.decoding import collect, decode_cached, generators
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative import Round
+from minillm.speculative.decode import Round
 from minillm.transformer import Transformer
 
 __all__ = ["Acceptance", "acceptance", "acceptance_by_position"]

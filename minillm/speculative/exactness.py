@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.drafters import Drafter
 from minillm.sampling import Sampler
+from minillm.speculative.drafters import Drafter
 from minillm.whole import whole
 
 __all__ = [
@@ -37,7 +37,9 @@ __all__ = [
     "toy_target",
 ]
 
-Verify = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[int, int]]  # minillm.verification.verify
+Verify = Callable[
+    [Tensor, Tensor, Tensor, Tensor], tuple[int, int]
+]  # minillm.speculative.verification.verify
 Text = tuple[int, ...]
 Law = Callable[[Text], Sequence[Fraction]]  # the distribution of the token behind a text
 
@@ -54,7 +56,7 @@ def first_token_law(
     on which.
 
     Args:
-        verify: as `minillm.verification.verify`.
+        verify: as `minillm.speculative.verification.verify`.
         p: the target's distribution at the guess, and one behind it.
         q: what the drafter says that it draws the guess from.
         drawn: what it does draw it from (`proposal_law`); by default q.

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from minillm.formats import E8M0, FORMATS, Format, format_named
-from minillm.packing import packed_bytes
+from minillm.quantization.formats import E8M0, FORMATS, Format, format_named
+from minillm.quantization.packing import packed_bytes
 
 __all__ = [
     "Granularity",
@@ -43,7 +43,7 @@ class Spec:
     """How weights are stored.
 
     Attributes:
-        format: a name in `minillm.formats.FORMATS`.
+        format: a name in `minillm.quantization.formats.FORMATS`.
         group: what shares a scale; by default the format's own block, or else the channel.
         symmetric: without it, integers get a zero point, and the grid reaches from the smallest
             weight to the largest.
@@ -151,7 +151,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Quantized:
-    """A matrix in few bits; `codes` has one to a byte, `minillm.packing` puts them side by side."""
+    """A matrix in few bits; `codes` has one to a byte (see `minillm.quantization.packing`)."""
 
     codes: UInt8[Tensor, "N K"]
     grid: Grid

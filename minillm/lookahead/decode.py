@@ -28,10 +28,10 @@ from minillm.batch import Batch, Noise, Row
 from minillm.decoding import Step
 from minillm.jacobi import Guess, initial_guess, random_tokens
 from minillm.kv_cache import KVCache
-from minillm.lookahead_pass import MaskedModel, Pass, forward_passes
-from minillm.lookahead_verification import agree
-from minillm.lookahead_window import Window
-from minillm.ngram_pool import NGramPool
+from minillm.lookahead.pool import NGramPool
+from minillm.lookahead.reads import MaskedModel, Pass, forward_passes
+from minillm.lookahead.verification import agree
+from minillm.lookahead.window import Window
 from minillm.sampling import GREEDY, Sampler
 from minillm.whole import whole
 

@@ -11,6 +11,8 @@ Source: arXiv 2402.02057, algorithm 3; the authors' program cuts a full match by
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from minillm.speculative.verification import verify_greedy
+
 __all__ = ["Agreement", "agree"]
 
 
@@ -42,8 +44,7 @@ def agree(guesses: Sequence[Sequence[int]], chosen: Sequence[int]) -> Agreement:
     for index, guess in enumerate(guesses):
         start = 1 + index * len(guess)
         chain = [0, *range(start, start + len(guess))]  # the choice behind, for each of its tokens
-        right = [chosen[place] == token for place, token in zip(chain, guess, strict=False)]
-        agreed = [*right, False].index(False)
+        agreed, _ = verify_greedy([chosen[place] for place in chain], guess)
         if agreed >= len(places):
             best, places = index, chain[: agreed + 1]
     return Agreement(best, [chosen[place] for place in places], places)

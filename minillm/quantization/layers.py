@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minillm.packing import pack, unpack
-from minillm.quantization import Grid, Quantized, dequantize
+from minillm.quantization.packing import pack, unpack
+from minillm.quantization.rounding import Grid, Quantized, dequantize
 
 __all__ = ["QuantEmbedding", "QuantLinear"]
 

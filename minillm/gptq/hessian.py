@@ -2,9 +2,9 @@
 
 Rounding changes a matrix by D, and its outputs by D x. Squared and averaged over the inputs x of
 some text, the error is tr(D H D^T) / 2 with H the mean of 2 x x^T: every row of the matrix has the
-same H, and H is all of the text that matters. GPTQ (`minillm.gptq`) needs a triangular root of its
-inverse. A text may leave H singular, with fewer tokens than inputs, or with inputs that depend on
-each other; a little added to the diagonal, the damping, helps.
+same H, and H is all of the text that matters. GPTQ (`minillm.gptq.columns`) needs a triangular root
+of its inverse. A text may leave H singular, with fewer tokens than inputs, or with inputs that
+depend on each other; a little added to the diagonal, the damping, helps.
 
 The sum over batches is in float64, the products of a batch in float32 at least. In float16 they
 would be lost: beyond 2048 it has no odd numbers.

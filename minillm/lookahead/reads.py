@@ -18,7 +18,7 @@ from torch import Tensor
 from minillm.attention import Cache, causal_mask
 from minillm.decoding import Model
 from minillm.kv_cache import KVCache
-from minillm.lookahead_mask import lookahead_layout
+from minillm.lookahead.mask import lookahead_layout
 
 __all__ = ["MaskedModel", "Pass", "forward_passes"]
 

@@ -4,7 +4,7 @@ Round to nearest asks of each weight alone what is near. But a layer's output su
 and where inputs go together, the error of one weight can be made good by its neighbours. GPTQ
 rounds a column, and moves the columns still to come so that the output changes least; when they
 are rounded in their turn, they start from there. What "least" means is in the Hessian of the inputs
-(`minillm.hessian`): with U the upper Cholesky root of its inverse, column i leaves
+(`minillm.gptq.hessian`): with U the upper Cholesky root of its inverse, column i leaves
 
     error = (w_i - rounded_i) / U_ii        and all j > i become        w_j - error U_ij.
 
@@ -37,8 +37,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from minillm.hessian import inverse_root
-from minillm.quantization import Grid, Quantized, Spec, dequantize, fit_grid
+from minillm.gptq.hessian import inverse_root
+from minillm.quantization.rounding import Grid, Quantized, Spec, dequantize, fit_grid
 
 __all__ = ["Column", "gptq", "round_trip_error"]
 

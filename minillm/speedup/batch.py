@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from minillm.decoding import Model, Step, decode_cached
-from minillm.drafters import Drafter
 from minillm.measure.timing import in_turn
-from minillm.speculative import decode_speculative
+from minillm.speculative.decode import decode_speculative
+from minillm.speculative.drafters import Drafter
 from minillm.whole import wholes
 
 __all__ = ["measure_batches"]

@@ -1,0 +1,11 @@
+"""Fewer bits: tables of values, scales for groups of weights, models stored in both.
+
+To read in this order: `formats` (a table of values), `rounding` (numbers to codes and scales),
+`packing` (codes to bytes), `layers` and `model`, `smoothing` (outliers moved into weights).
+"""
+
+from minillm.quantization.formats import FORMATS
+from minillm.quantization.model import load_quantized, quantize_model, save_quantized
+from minillm.quantization.rounding import Spec, quantize
+
+__all__ = ["FORMATS", "Spec", "load_quantized", "quantize", "quantize_model", "save_quantized"]

@@ -681,7 +681,7 @@ def test_a_wrong_time_is_shown_beside_the_right_one() -> None:
     )
 
 
-# lesson 09
+# lesson 11
 
 
 @pytest.mark.parametrize(
@@ -702,7 +702,7 @@ def test_a_wrong_time_is_shown_beside_the_right_one() -> None:
     ],
 )
 def test_a_column_by_hand(answer: Any, grade: str, says: str) -> None:
-    verdict = judge("09.1", answer)
+    verdict = judge("11.1", answer)
     assert verdict.grade == grade
     assert says in verdict.says + verdict.look
 
@@ -718,8 +718,8 @@ def _gptq_row(w: Tensor, U: Tensor, old: str = "", new: str = "") -> Tensor:
 
 
 def test_gptq_of_a_row() -> None:
-    assert judge("09.2", _gptq_row).grade == "right"
-    assert judge("09.2", lambda w, U: _gptq_row(w, U).tolist()).grade == "right"
+    assert judge("11.2", _gptq_row).grade == "right"
+    assert judge("11.2", lambda w, U: _gptq_row(w, U).tolist()).grade == "right"
 
 
 @pytest.mark.parametrize(
@@ -733,16 +733,16 @@ def test_gptq_of_a_row() -> None:
     ],
 )
 def test_gptq_of_a_row_mistaken(old: str, new: str, helps: str) -> None:
-    verdict = judge("09.2", lambda w, U: _gptq_row(w, U, old, new))
+    verdict = judge("11.2", lambda w, U: _gptq_row(w, U, old, new))
     assert verdict.grade == "wrong"
     assert helps in verdict.look
 
 
 def test_a_row_of_whole_numbers_is_asked_for() -> None:
-    assert "not all whole" in judge("09.2", lambda w, U: w).says
-    assert "got a shape of ()" in judge("09.2", lambda w, U: 1.0).says
-    assert "has changed" in judge("09.2", lambda w, U: w.round_()).says
-    assert judge("09.2", ...).grade == "open"
+    assert "not all whole" in judge("11.2", lambda w, U: w).says
+    assert "got a shape of ()" in judge("11.2", lambda w, U: 1.0).says
+    assert "has changed" in judge("11.2", lambda w, U: w.round_()).says
+    assert judge("11.2", ...).grade == "open"
 
 
 _EQUAL, _OPPOSITE = [[1, 1]] * 4, [[1, -1]] * 4
@@ -762,7 +762,7 @@ _EQUAL, _OPPOSITE = [[1, 1]] * 4, [[1, -1]] * 4
     ],
 )
 def test_a_misleading_text(answer: Any, grade: str, says: str) -> None:
-    verdict = judge("09.3", answer)
+    verdict = judge("11.3", answer)
     assert verdict.grade == grade
     assert says in verdict.says + verdict.look
 

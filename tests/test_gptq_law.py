@@ -1,4 +1,4 @@
-"""The charts of lesson 09: curves are the recorded points, words say what the tests found."""
+"""The charts of lesson 11: curves are the recorded points, words say what the tests found."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""The grid of Jacobi decoding tells what passes did; gains, laws and exercises of lesson 05."""
+"""The grid of Jacobi decoding tells what passes did; gains, laws and exercises of lesson 07."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -401,15 +401,15 @@ def test_a_law_must_name_a_token() -> None:
     ],
 )
 def test_passes_and_their_price_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("05.1", answer)
+    verdict = judge("07.1", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
 def test_passes_and_their_price() -> None:
-    assert judge("05.1", (6, 96, 0.8)).grade == "right"
-    assert judge("05.1", [6.0, 96.0, 0.8001]).grade == "right"
-    assert judge("05.1", ...).grade == "open"
+    assert judge("07.1", (6, 96, 0.8)).grade == "right"
+    assert judge("07.1", [6.0, 96.0, 0.8001]).grade == "right"
+    assert judge("07.1", ...).grade == "open"
 
 
 def settled(guesses: list[int], chosen: list[int]) -> int:
@@ -434,14 +434,14 @@ def settled(guesses: list[int], chosen: list[int]) -> int:
     ],
 )
 def test_settled_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("05.2", answer)
+    verdict = judge("07.2", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
 def test_settled() -> None:
-    assert judge("05.2", settled).grade == "right"
-    assert judge("05.2", lambda g, c: torch.tensor(settled(g, c))).grade == "right"
+    assert judge("07.2", settled).grade == "right"
+    assert judge("07.2", lambda g, c: torch.tensor(settled(g, c))).grade == "right"
 
 
 def sixteen(text: list[int]) -> int:
@@ -473,15 +473,15 @@ def two(text: list[int]) -> int:
     ],
 )
 def test_laws_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("05.3", answer)
+    verdict = judge("07.3", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
 def test_laws() -> None:
-    assert judge("05.3", (sixteen, nine, two)).grade == "right"
-    assert judge("05.3", (sixteen, nine, lambda text: 5)).grade == "right"
-    assert judge("05.3", (sixteen, ..., two)).grade == "open"
+    assert judge("07.3", (sixteen, nine, two)).grade == "right"
+    assert judge("07.3", (sixteen, nine, lambda text: 5)).grade == "right"
+    assert judge("07.3", (sixteen, ..., two)).grade == "open"
     assert jacobi_exercises.passes_of(sixteen, 1) == 16
 
 

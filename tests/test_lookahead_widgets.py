@@ -459,14 +459,14 @@ def test_settings_are_measured_by_n_and_by_what_a_pass_reads() -> None:
     ],
 )
 def test_the_price_of_a_pass_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("06.1", answer)
+    verdict = judge("08.1", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
 def test_the_price_of_a_pass() -> None:
-    assert judge("06.1", (120, 5, 3)).grade == "right"
-    assert judge("06.1", ...).grade == "open"
+    assert judge("08.1", (120, 5, 3)).grade == "right"
+    assert judge("08.1", ...).grade == "open"
 
 
 def sees(me: Place, other: Place) -> bool:
@@ -494,15 +494,15 @@ def sees(me: Place, other: Place) -> bool:
     ],
 )
 def test_a_mask_mistaken(answer: Callable[[Place, Place], bool], why: str) -> None:
-    verdict = judge("06.2", answer)
+    verdict = judge("08.2", answer)
     assert verdict.grade == "wrong"
     assert verdict.look == SENTENCES[why]
 
 
 def test_a_mask() -> None:
-    assert judge("06.2", sees).grade == "right"
-    assert judge("06.2", lambda a, b: [].clear()).says == "Expected True or False, got nothing."
-    said = judge("06.2", lambda a, b: sees(a, b) or (a.guess and not b.guess)).says
+    assert judge("08.2", sees).grade == "right"
+    assert judge("08.2", lambda a, b: [].clear()).says == "Expected True or False, got nothing."
+    said = judge("08.2", lambda a, b: sees(a, b) or (a.guess and not b.guess)).says
     assert said == "guess 0, column 0 and line 0, column 1: expected False, got True."
 
 
@@ -528,14 +528,14 @@ def endless(text: list[int]) -> int:
     ],
 )
 def test_what_it_lives_on_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("06.3", answer)
+    verdict = judge("08.3", answer)
     assert verdict.grade == "wrong"
     assert told.lower() in (verdict.says + verdict.look).lower()
 
 
 def test_what_it_lives_on() -> None:
-    verdict = judge("06.3", (ten, endless))
+    verdict = judge("08.3", (ten, endless))
     assert verdict.grade == "right"
     assert "Lookahead: 3.05 and 1.00" in verdict.says
-    assert judge("06.3", (ten, ...)).grade == "open"
+    assert judge("08.3", (ten, ...)).grade == "open"
     assert lookahead_exercises.tokens_a_pass(endless) == (1, 1)

@@ -33,11 +33,11 @@ MEASURING = {
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
     "03_roofline": [f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26, 29, 41)],
     "04_speculative": [f"speculative-{n:02d}" for n in (9, 27, 30, 33, 36, 39, 42, 51, 76)],
-    "05_jacobi": ["jacobi-08", "jacobi-20"],
-    "06_lookahead": ["lookahead-09", "lookahead-25"],
-    "07_sparsity": ["sparsity-09", "sparsity-23", "sparsity-29", "sparsity-33"],
-    "08_quantization": [f"quantization-{n}" for n in (10, 13, 30, 33, 41)],
-    "09_gptq": ["gptq-08", "gptq-30"],
+    "07_jacobi": ["jacobi-08", "jacobi-20"],
+    "08_lookahead": ["lookahead-09", "lookahead-25"],
+    "09_sparsity": ["sparsity-09", "sparsity-23", "sparsity-29", "sparsity-33"],
+    "10_quantization": [f"quantization-{n}" for n in (10, 13, 30, 33, 41)],
+    "11_gptq": ["gptq-08", "gptq-30"],
 }
 
 # The article's claims, by the stem of the lesson that gives the verdict.

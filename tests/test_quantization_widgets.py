@@ -1,4 +1,4 @@
-"""The explorers of lesson 08 say what the library computes; its exercises tell mistakes apart."""
+"""The explorers of lesson 10 say what the library computes; its exercises tell mistakes apart."""
 
 from typing import Any
 
@@ -176,7 +176,7 @@ def test_formats_side_by_side() -> None:
     ],
 )
 def test_bits_are_counted(answer: Any, state: str, told: str) -> None:
-    verdict = judge("08.1", answer)
+    verdict = judge("10.1", answer)
     assert verdict.grade == state
     assert told in str(verdict)
 
@@ -213,7 +213,7 @@ def signed(weights: list[float]) -> Any:
     ],
 )
 def test_rounding_is_checked(function: Any, state: str, told: str) -> None:
-    verdict = judge("08.2", function)
+    verdict = judge("10.2", function)
     assert verdict.grade == state
     assert told in str(verdict)
 
@@ -229,7 +229,7 @@ def test_rounding_is_checked(function: Any, state: str, told: str) -> None:
     ],
 )
 def test_favourites_are_checked(answer: Any, state: str, told: str) -> None:
-    verdict = judge("08.3", answer)
+    verdict = judge("10.3", answer)
     assert verdict.grade == state
     assert told in str(verdict)
 

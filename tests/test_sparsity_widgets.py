@@ -1,4 +1,4 @@
-"""The explorers of zeros show what was counted; the exercises of lesson 07."""
+"""The explorers of zeros show what was counted; the exercises of lesson 09."""
 
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -221,7 +221,7 @@ MATRIX = SIZES["C"] * SIZES["F"] * SIZES["bytes"] / 1e6
     ],
 )
 def test_exercise_1(answer: Any, grade: str, says: str) -> None:
-    verdict = judge("07.1", answer)
+    verdict = judge("09.1", answer)
     assert verdict.grade == grade
     assert says in verdict.says + verdict.look
 
@@ -268,7 +268,7 @@ def nothing(x, gate, up, down):
     ],
 )
 def test_exercise_2(answer: Any, grade: str, says: str) -> None:
-    verdict = judge("07.2", answer)
+    verdict = judge("09.2", answer)
     assert verdict.grade == grade, verdict
     assert says in verdict.says + verdict.look
 
@@ -293,6 +293,6 @@ def test_rows_note_what_is_read() -> None:
     ],
 )
 def test_exercise_3(answer: Any, grade: str, says: str) -> None:
-    verdict = judge("07.3", answer)
+    verdict = judge("09.3", answer)
     assert verdict.grade == grade, verdict
     assert says in verdict.says + verdict.look

@@ -1,4 +1,4 @@
-"""The checks of lesson 09: a column by hand, GPTQ of one row, and text that misleads it."""
+"""The checks of lesson 11: a column by hand, GPTQ of one row, and text that misleads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _H = ((4.0, 3.0), (3.0, 6.0))
 
 
 @exercise(
-    "09.1",
+    "11.1",
     hints=[
         "The first weight is moved by -0.4. For which move x of the second is the error "
         "4 * 0.4^2 - 2 * 3 * 0.4 x + 6 x^2 least?",
@@ -68,7 +68,7 @@ def by_hand(answer: Any) -> Verdict:
 
 
 @exercise(
-    "09.2",
+    "11.2",
     hints=[
         "For every i: round w[i] as it is by now; error = (w[i] - rounded) / U[i, i].",
         "All later weights move: w[i + 1:] -= error * U[i, i + 1:].",
@@ -153,7 +153,7 @@ def transfer(
 
 
 @exercise(
-    "09.3",
+    "11.3",
     hints=[
         "With (1, 1) as input, what do 0.4 and 0.4 put out, and what do 0 and 0? 0 and 1?",
         "On which input does it not matter that both became 0?",

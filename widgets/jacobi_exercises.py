@@ -1,4 +1,4 @@
-"""The checks of lesson 05: passes and their price, what has settled, laws of 16, 9 and 2 passes."""
+"""The checks of lesson 07: passes and their price, what has settled, laws of 16, 9 and 2 passes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = [
     "passes_of",
 ]
 
-TOKENS, BLOCK, A_PASS, COST = 96, 16, 1.2, 1.5  # of exercise 05.1
-VOCABULARY = 100  # of exercise 05.3
+TOKENS, BLOCK, A_PASS, COST = 96, 16, 1.2, 1.5  # of exercise 07.1
+VOCABULARY = 100  # of exercise 07.3
 
 
 @exercise(
-    "05.1",
+    "07.1",
     hints=[
         "At best every guess is right. How many passes does it take to know that, for one block?",
         "At worst every guess is wrong, and stays wrong until its turn comes.",
@@ -88,7 +88,7 @@ _CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices
 
 
 @exercise(
-    "05.2",
+    "07.2",
     hints=[
         "The first choice is made behind settled text. What is known of the second?",
         "A choice counts if every guess before it equals the choice at that guess's own place.",
@@ -135,7 +135,7 @@ def _why_settled(answer: Any, got: int, guesses: list[int], chosen: list[int]) -
 
 
 @exercise(
-    "05.3",
+    "07.3",
     hints=[
         "What does a choice need? If it needs the token right before it, it is wrong until that "
         "one has settled.",

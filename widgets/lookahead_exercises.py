@@ -1,4 +1,4 @@
-"""The checks of lesson 06: what a pass costs, who sees whom in it, what lookahead lives on."""
+"""The checks of lesson 08: what a pass costs, who sees whom in it, what lookahead lives on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from widgets.lookahead_mask import SENTENCES, Place, places, reason
 __all__ = ["FREE", "SIZES", "VOCABULARY", "Place", "check", "hint", "tokens_a_pass"]
 
 SIZES = {"W": 15, "N": 5, "G": 15}  # the authors' own, for a model of 7 billion parameters
-FREE = 40  # tokens that the machine of exercise 06.1 evaluates in the time of one
-VOCABULARY = 1000  # of exercise 06.3
+FREE = 40  # tokens that the machine of exercise 08.1 evaluates in the time of one
+VOCABULARY = 1000  # of exercise 08.3
 
 
 @exercise(
-    "06.1",
+    "08.1",
     hints=[
         "The window has N - 1 lines of W tokens, a guess has N - 1 tokens.",
         "At most a whole guess is right. What does the model add behind it?",
@@ -74,7 +74,7 @@ _LAYOUTS = (((4,), 0, 0), ((1,), 2, 3), ((4, 4), 1, 2), ((3, 3, 3), 2, 3), ((5, 
 
 
 @exercise(
-    "06.2",
+    "08.2",
     hints=[
         "Take guesses first: what does a guess continue, and what may it see of itself?",
         "Line 0 is a text: each of its tokens sees those before it and itself, nothing else.",
@@ -107,7 +107,7 @@ def _said(place: Place) -> str:
 
 
 @exercise(
-    "06.3",
+    "08.3",
     hints=[
         "An n-gram from the window helps if it is right wherever its first token appears.",
         "So let a token depend on the one before it only: Jacobi's worst case.",

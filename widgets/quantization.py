@@ -1,4 +1,4 @@
-"""Explorers of lesson 08: a format's grid over real weights, error by layer, formats compared."""
+"""Explorers of lesson 10: a format's grid over real weights, error by layer, formats compared."""
 
 from __future__ import annotations
 

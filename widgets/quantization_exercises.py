@@ -1,4 +1,4 @@
-"""The checks of lesson 08: bits counted, rounding written, and numbers that favour a format."""
+"""The checks of lesson 10: bits counted, rounding written, and numbers that favour a format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["advantage", "check", "hint"]
 
 
 @exercise(
-    "08.1",
+    "10.1",
     hints=[
         "A group of 64 weights: 64 codes of 4 bits, and one scale of 32.",
         "Bits of the group over the weights of the group.",
@@ -59,7 +59,7 @@ _GROUPS = (
 
 
 @exercise(
-    "08.2",
+    "10.2",
     hints=[
         "The largest magnitude becomes 7; what is then the step?",
         "Divide by the step, round to the nearest integer.",
@@ -100,7 +100,7 @@ def round_group(answer: Any) -> Verdict:
             )
     return right(
         "Every code is the nearest, zeros are harmless, the largest weight is exact.",
-        "That is round-to-nearest, the twin that lesson 09's GPTQ has to beat.",
+        "That is round-to-nearest, the twin that lesson 11's GPTQ has to beat.",
     )
 
 
@@ -118,7 +118,7 @@ def advantage(numbers: list[float]) -> float:
 
 
 @exercise(
-    "08.3",
+    "10.3",
     hints=[
         "Steps of int8 are equally wide; those of a float are as wide as the number allows.",
         "When all numbers are about as large as the largest, whose steps are finer?",

@@ -1,4 +1,4 @@
-"""The checks of lesson 07: bytes that a zero saves, skipping by hand, what X^N overlooks."""
+"""The checks of lesson 09: bytes that a zero saves, skipping by hand, what X^N overlooks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from widgets.common.exercises import Verdict, check, exercise, hint, right, run,
 __all__ = ["BATCH", "SIZES", "Rows", "check", "hint"]
 
 SIZES = {"C": 4096, "F": 11008, "bytes": 2, "shut": 0.9}  # Llama-2-7B's MLP, with a relu
-BATCH = 8  # tokens of exercise 07.3
+BATCH = 8  # tokens of exercise 09.3
 
 
 @exercise(
-    "07.1",
+    "09.1",
     hints=[
         "Three matrices of C x F numbers: gate, up and down.",
         "Which of the three has to be read before it is known what is shut?",
@@ -85,7 +85,7 @@ class Rows:
 
 
 @exercise(
-    "07.2",
+    "09.2",
     hints=[
         "The sum over all neurons: y += gate[f] * (up[f] @ x) * down[f].",
         "Read up[f] and down[f] only where gate[f] is not zero.",
@@ -137,7 +137,7 @@ def _mistake(got: Tensor, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> 
 
 
 @exercise(
-    "07.3",
+    "09.3",
     hints=[
         "The law knows only the mean, 0.9. What do dead neurons do to a batch?",
         "Let a few neurons make all the openings.",

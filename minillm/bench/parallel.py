@@ -1,4 +1,4 @@
-"""Bench rows of lessons 05 and 06: Jacobi and lookahead decoding against the plain loop.
+"""Bench rows of lessons 07 and 08: Jacobi and lookahead decoding against the plain loop.
 
 The setting is chosen on the even prompts; every figure is of the odd ones. No text ends at a stop
 token. Time and passes are two matters: a long pass may foresee much and still cost more than it

@@ -1,4 +1,4 @@
-"""Bench rows of lesson 08: the model in eight bits against the optimized one in float32.
+"""Bench rows of lesson 10: the model in eight bits against the optimized one in float32.
 
 An int8 model is another model: its texts may differ from those in float32, and what must agree is
 the loss on held-out text, measured on the path that is timed. Guess and verify on top of it is

@@ -1,4 +1,4 @@
-"""Bench rows of lesson 07: skipping what shut gates multiply, alone and under speculation.
+"""Bench rows of lesson 09: skipping what shut gates multiply, alone and under speculation.
 
 Both sides run the same optimized loop, greedy; only their MLPs differ. No text ends at a stop
 token. The notes say what the MLPs read, what is left of the gain as the batch grows, and what

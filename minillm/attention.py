@@ -10,11 +10,12 @@ D head dim, C width.
 Sources: rotary embedding (arXiv 2104.09864); grouped-query attention (arXiv 2305.13245).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -33,14 +34,17 @@ __all__ = [
 
 
 class Cache(Protocol):
-    """What the model asks of a cache; `minillm.kv_cache.KVCache` is the plain one."""
+    """What models and decoders ask of a cache; `minillm.kv_cache.KVCache` is the plain one."""
 
-    @property
-    def lengths(self) -> Tensor: ...  # (B,) tokens each row holds, on the host
+    lengths: tuple[int, ...]  # tokens that each row holds
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def advance(self, count: int) -> None: ...
+
+    def truncate(self, lengths: Sequence[int]) -> None: ...
+
+    def keep(self, rows: Sequence[Sequence[int]]) -> None: ...
 
 
 class Rotary(nn.Module):
@@ -86,7 +90,8 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     The minus sign that a rotation needs stands in the first half of the sines.
     """
     cos, sin = rotation
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+    first, second = rearrange(x, "... (half d) -> half ... d", half=2)
+    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin)
 
 
 class Attend(nn.Module):
@@ -98,15 +103,16 @@ class Attend(nn.Module):
     """
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        B, H, T, D = q.shape
+        (_, H, T, _), G = q.shape, k.shape[1]
         if T == 1:  # the query heads of a group are so many queries of the same keys
-            q = q.reshape(B, k.shape[1], -1, D)
-            return F.scaled_dot_product_attention(q, k, v, mask).reshape(B, H, 1, D)
+            q = rearrange(q, "b (g n) 1 d -> b g n d", g=G)
+            mixed = F.scaled_dot_product_attention(q, k, v, mask)
+            return rearrange(mixed, "b g n d -> b (g n) 1 d")
         if mask is None and T < k.shape[2]:
             mask = causal_mask(T, k.shape[2], q.device)
-        grouped = H != k.shape[1]
+        grouped = H != G
         if grouped and q.device.type == "mps":  # torch 2.6 aborts there (pytorch#149132)
-            k, v = (x.repeat_interleave(H // x.shape[1], 1) for x in (k, v))
+            k, v = (repeat(x, "b g s d -> b (g n) s d", n=H // G) for x in (k, v))
             grouped = False
         return F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, enable_gqa=grouped
@@ -161,14 +167,14 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H+2G, T, D)
+        heads = rearrange(self.qkv(x), "b t (h d) -> b h t d", d=self.head_dim)  # h: q, k and v
         qk, v = heads.split([self.query_heads + self.kv_heads, self.kv_heads], dim=1)
         if self.qk_norm is not None:
             qk = self.qk_norm(qk)
         q, k = rotate(qk, rotation).split([self.query_heads, self.kv_heads], dim=1)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, G, S, D)
-        return self.out(self.attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return self.out(rearrange(self.attend(q, k, v, mask), "b h t d -> b t (h d)"))
 
 
 def visible_keys(

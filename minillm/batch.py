@@ -94,7 +94,7 @@ class Batch:
     def all_ended(self) -> bool:
         return all(self.ended)
 
-    def room(self, b: int) -> int:
+    def left(self, b: int) -> int:
         """Tokens that row b may still take; none once it has ended."""
         return 0 if self.ended[b] else self.limits[b] - len(self.texts[b])
 

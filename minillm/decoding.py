@@ -9,7 +9,7 @@ Dimensions: B batch rows, T tokens of the longest row, C width, V vocabulary.
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -27,13 +27,18 @@ from minillm.whole import whole
 
 __all__ = [
     "Model",
+    "NewCache",
     "Step",
     "collect",
+    "contiguous",
     "decode_cached",
     "decode_recomputed",
     "forward_rows",
     "generators",
 ]
+
+
+NewCache = Callable[[int, int], Cache]  # of so many rows, with room for so many tokens each
 
 
 class Model(Protocol):
@@ -48,7 +53,12 @@ class Model(Protocol):
     def dtype(self) -> torch.dtype: ...
 
     def hidden(
-        self, tokens: Tensor, cache: Cache | None = None, *, positions: Tensor | None = None
+        self,
+        tokens: Tensor,
+        cache: Cache | None = None,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor: ...
 
     def head(self, hidden: Tensor) -> Tensor: ...
@@ -141,19 +151,28 @@ def decode_cached(
     sampler: Sampler = GREEDY,
     generators: Sequence[torch.Generator] = (),
     stop: Collection[int] = (),
+    cache: NewCache | None = None,
 ) -> Iterator[Step]:
     """Forward the prompts once, then one token a row; arguments as of `decode_recomputed`.
 
     A row that has ended keeps its place in the batch: it is computed and rolled back.
+
+    Args:
+        cache: makes the cache; by default a `contiguous` one.
     """
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
-    return _cache(model, batch)
+    make = cache or contiguous(model)
+    return _cache(model, batch, make(len(batch.texts), max(batch.limits)))
 
 
-def _cache(model: Model, batch: Batch) -> Iterator[Step]:
-    cache = KVCache(
-        model.config, len(batch.texts), max(batch.limits), device=model.device, dtype=model.dtype
+def contiguous(model: Model) -> NewCache:
+    """`KVCache`s of a model, on its device and in its dtype."""
+    return lambda rows, capacity: KVCache(
+        model.config, rows, capacity, device=model.device, dtype=model.dtype
     )
+
+
+def _cache(model: Model, batch: Batch, cache: Cache) -> Iterator[Step]:
     tokens, counts = batch.padded(), batch.lengths  # prefill: all tokens of the prompts
     for forwards in count(1):
         start = time.perf_counter()
@@ -180,7 +199,7 @@ def _next_logits(
 
 
 def forward_rows(
-    model: Model, rows: Sequence[Sequence[int]], cache: KVCache
+    model: Model, rows: Sequence[Sequence[int]], cache: Cache
 ) -> Float[Tensor, "B T C"]:
     """Forward the new tokens `rows[b]` of each row b, which the cache then holds.
 
@@ -193,7 +212,7 @@ def forward_rows(
     Raises:
         ValueError: no row has a token, or the cache has no room.
     """
-    held, T = cache.lengths.tolist(), max(map(len, rows))
+    held, T = cache.lengths, max(map(len, rows))
     if T == 0:
         raise ValueError("no row has a token to forward")
     tokens = torch.tensor([[*row, *[0] * (T - len(row))] for row in rows], device=model.device)
@@ -203,7 +222,7 @@ def forward_rows(
     return hidden
 
 
-def _within_context(model: Model, held: list[int], T: int) -> Tensor | None:
+def _within_context(model: Model, held: Sequence[int], T: int) -> Tensor | None:
     """Positions, where padding would run over the end of the context; else the model's own."""
     context = model.config.max_position_embeddings
     if max(held) + T <= context:

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minillm.attention import Cache
 from minillm.batch import Batch, Noise, Row
-from minillm.decoding import Model, Step, forward_rows
-from minillm.kv_cache import KVCache
+from minillm.decoding import Model, NewCache, Step, contiguous, forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative.prompt_lookup import lookup
 from minillm.whole import whole, wholes
@@ -106,6 +106,7 @@ def decode_jacobi(
     sampler: Sampler = GREEDY,
     generators: Sequence[torch.Generator] = (),
     stop: Collection[int] = (),
+    cache: NewCache | None = None,
 ) -> Iterator[JacobiStep]:
     """Settle block after block; the naive twin is `decode_cached`, token by token.
 
@@ -118,6 +119,7 @@ def decode_jacobi(
         sampler: how logits become a choice.
         generators: one per row; needed unless the sampler is greedy.
         stop: tokens that end a row once committed.
+        cache: makes the cache, as of `decode_cached`.
 
     Raises:
         ValueError: a block below 1 or no whole number; a guess that is none, when it is made; or
@@ -125,16 +127,14 @@ def decode_jacobi(
     """
     block = whole("block", block, least=1)
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
-    block = min(block, max(map(batch.room, range(len(batch.texts)))))
+    block = min(block, max(map(batch.left, range(len(batch.texts)))))
     capacity = max(batch.limits) + block
-    cache = KVCache(
-        model.config, len(batch.texts), capacity, device=model.device, dtype=model.dtype
-    )
-    return _iterate(model, batch, cache, block, guess, sampler)
+    make = cache or contiguous(model)
+    return _iterate(model, batch, make(len(batch.texts), capacity), block, guess, sampler)
 
 
 def _iterate(
-    model: Model, batch: Batch, cache: KVCache, block: int, guess: Guess, sampler: Sampler
+    model: Model, batch: Batch, cache: Cache, block: int, guess: Guess, sampler: Sampler
 ) -> Iterator[JacobiStep]:
     noise, V = [Noise(batch, b) for b in range(len(batch.texts))], model.config.vocab_size
     blocks: list[list[int]] = [[] for _ in batch.texts]  # of each row: guesses not yet settled
@@ -143,12 +143,10 @@ def _iterate(
         with torch.inference_mode():
             for b, text in enumerate(batch.texts):
                 if not (blocks[b] or batch.ended[b]):
-                    blocks[b] = initial_guess(guess, text, min(block, batch.room(b)), V)
+                    blocks[b] = initial_guess(guess, text, min(block, batch.left(b)), V)
             unread = [
                 [*text[held:], *guesses[:-1]] if guesses else []
-                for text, held, guesses in zip(
-                    batch.texts, cache.lengths.tolist(), blocks, strict=True
-                )
+                for text, held, guesses in zip(batch.texts, cache.lengths, blocks, strict=True)
             ]
             hidden = forward_rows(model, unread, cache)  # (B, T, C)
             rows = []

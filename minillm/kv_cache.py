@@ -13,9 +13,10 @@ length is gpt-fast's.
 """
 
 from collections.abc import Sequence
+from operator import add, gt, sub
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from minillm.config import ModelConfig
@@ -42,6 +43,9 @@ class KVCache:
 
     Row b holds tokens in its slots 0 to lengths[b] - 1. What lies behind is stale: finite, never
     cleared, and hidden from attention by position.
+
+    Attributes:
+        lengths: tokens that each row holds.
     """
 
     def __init__(
@@ -59,13 +63,8 @@ class KVCache:
         self.keys = torch.zeros(*shape, capacity, config.head_dim, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self._layers = list(zip(self.keys, self.values, strict=True))  # views, (B, G, slots, D)
-        self._lengths = [0] * batch
-        self._previous = self._lengths  # before the last forward pass
-
-    @property
-    def lengths(self) -> Int[Tensor, " B"]:
-        """Tokens that each row holds, on the host."""
-        return torch.tensor(self._lengths)
+        self.lengths: tuple[int, ...] = (0,) * batch
+        self._previous = self.lengths  # before the last forward pass
 
     @property
     def capacity(self) -> int:
@@ -89,7 +88,7 @@ class KVCache:
         """
         keys, values = self._layers[layer]
         T = k.shape[2]
-        starts = self.room(T)
+        starts = self.starts(T)
         S = max(starts) + T
         if len(set(starts)) == 1:
             keys[:, :, S - T : S] = k
@@ -100,16 +99,16 @@ class KVCache:
                 values[row, :, start : start + T] = v[row]
         return keys[:, :, :S], values[:, :, :S]
 
-    def room(self, T: int) -> list[int]:
+    def starts(self, T: int) -> tuple[int, ...]:
         """The slot of each row where T new tokens start.
 
         Raises:
             ValueError: no room, or no whole number from 0.
         """
-        S = max(self._lengths) + whole("tokens", T)
+        S = max(self.lengths) + whole("tokens", T)
         if S > self.capacity:
             raise ValueError(f"the cache has room for {self.capacity} tokens, {S} are needed")
-        return self._lengths
+        return self.lengths
 
     def advance(self, count: int) -> None:
         """Count the `count` tokens just appended to every layer; once per forward pass.
@@ -117,9 +116,8 @@ class KVCache:
         Raises:
             ValueError: a negative count, or more than there is room for.
         """
-        self.room(count)
-        self._previous = self._lengths
-        self._lengths = [length + count for length in self._lengths]
+        self._previous = self.starts(count)
+        self.lengths = tuple(length + count for length in self._previous)
 
     def truncate(self, lengths: Sequence[int]) -> None:
         """Forget all but the first `lengths[b]` tokens of each row b.
@@ -130,13 +128,11 @@ class KVCache:
         Raises:
             ValueError: not one length per row, or none from 0 to the present one.
         """
-        lengths = wholes("lengths", lengths)
-        if len(lengths) != len(self._lengths) or any(
-            wanted > held for wanted, held in zip(lengths, self._lengths, strict=True)
-        ):
-            raise ValueError(f"lengths must be one per row, up to {self._lengths}, got {lengths}")
-        self._lengths = lengths
-        self._previous = [min(pair) for pair in zip(self._previous, self._lengths, strict=True)]
+        wanted = tuple(wholes("lengths", lengths))
+        if len(wanted) != len(self.lengths) or any(map(gt, wanted, self.lengths)):
+            raise ValueError(f"lengths must be one per row, up to {self.lengths}, got {wanted}")
+        self.lengths = wanted
+        self._previous = tuple(map(min, self._previous, wanted))
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep, of the last forward pass, the tokens `rows[b]` of batch row b, moved together.
@@ -146,7 +142,7 @@ class KVCache:
         Raises:
             ValueError: not one list per batch row, or an index outside the last pass.
         """
-        count = [now - then for now, then in zip(self._lengths, self._previous, strict=True)]
+        count = list(map(sub, self.lengths, self._previous))
         rows = [wholes("rows", kept) for kept in rows]
         if len(rows) != len(count) or any(
             i >= n for kept, n in zip(rows, count, strict=False) for i in kept
@@ -156,6 +152,4 @@ class KVCache:
             source = torch.tensor(kept, dtype=torch.int64, device=self.keys.device) + start
             for buffer in (self.keys, self.values):
                 buffer[:, row, :, start : start + len(kept)] = buffer[:, row, :, source]
-        self._lengths = [
-            start + len(kept) for start, kept in zip(self._previous, rows, strict=True)
-        ]
+        self.lengths = tuple(map(add, self._previous, map(len, rows)))

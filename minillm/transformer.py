@@ -10,6 +10,7 @@ Sources: Llama (arXiv 2302.13971); gated MLP (arXiv 2002.05202).
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ class MLP(nn.Module):
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        gate, up = rearrange(self.gate_up(x), "... (two f) -> two ... f", two=2)
         return self.down(self.act(gate) * up)
 
 
@@ -107,7 +108,7 @@ class Transformer(nn.Module):
             ValueError: a position below 0 or beyond the context, a cache of another batch, or one
                 without room for T more tokens.
         """
-        cached = [0] if cache is None else cache.lengths.tolist()
+        cached = [0] if cache is None else list(cache.lengths)
         if cache is not None and len(cached) != len(tokens):
             raise ValueError(f"the cache has {len(cached)} rows, the tokens have {len(tokens)}")
         x = self.embed(tokens)  # (B, T, C)

@@ -49,7 +49,7 @@ def spoiled_caches(size: float = 1e-3) -> Iterator[None]:
     advance = KVCache.advance
 
     def spoiled(self: KVCache, count: int) -> None:
-        starts = self.lengths.tolist()
+        starts = list(self.lengths)
         advance(self, count)
         for row, start in enumerate(starts):
             self.values[-1, row, 0, start, 0] += size

@@ -64,8 +64,8 @@ BUGS = [
     Mutation(
         "truncate forgets one token too many",
         "kv_cache",
-        "        self._lengths = lengths\n",
-        "        self._lengths = [max(length - 1, 0) for length in lengths]\n",
+        "        self.lengths = wanted\n",
+        "        self.lengths = tuple(max(length - 1, 0) for length in wanted)\n",
         "truncate_and_continue",
     ),
     Mutation(
@@ -107,8 +107,8 @@ BUGS = [
     Mutation(
         "key/value heads tiled in the weights that are shown",
         "attention",
-        '"b g s d -> b (g n) s d"',
-        '"b g s d -> b (n g) s d"',
+        '    k = repeat(k, "b g s d -> b (g n) s d"',
+        '    k = repeat(k, "b g s d -> b (n g) s d"',
         "attend_by_hand",
     ),
     Mutation(
@@ -145,7 +145,7 @@ BUGS = [
         "[length - 1 for length in batch.lengths]",
         "[\n            n if ended and forwards > 1 else length - 1\n"
         "            for n, ended, length in "
-        "zip(cache.lengths.tolist(), batch.ended, batch.lengths, strict=True)\n        ]",
+        "zip(list(cache.lengths), batch.ended, batch.lengths, strict=True)\n        ]",
         "step_invariants",
     ),
     Mutation(
@@ -310,7 +310,7 @@ BUGS = [
         "target cache rewound to the shortest row's acceptance (constructed)",
         "speculative.decode",
         "            cache.truncate(held)\n",
-        "            read = cache.lengths.tolist()\n"
+        "            read = list(cache.lengths)\n"
         "            over = max(n - m for n, m in zip(read, held, strict=True))\n"
         "            held = tuple(max(n - over, 0) for n in read)\n"
         "            cache.truncate(held)\n",
@@ -546,7 +546,7 @@ BUGS = [
         "keys of a wrong guess stay in the cache (CLLM must delete false keys)",
         "jacobi",
         "            cache.truncate(held)\n",
-        "            read = zip(cache.lengths.tolist(), batch.lengths, strict=True)\n"
+        "            read = zip(list(cache.lengths), batch.lengths, strict=True)\n"
         "            held = tuple(min(pair) for pair in read)\n"
         "            cache.truncate(held)\n",
         "parallel_caches",

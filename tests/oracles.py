@@ -143,7 +143,7 @@ def one_by_one(lib: ModuleType, seed: int = 0, dtype: torch.dtype = torch.float6
     parts = [model(tokens[:, :5], cache)]
     parts += [model(tokens[:, i : i + 1], cache) for i in range(5, 20)]
     assert close(torch.cat(parts, dim=1), model(tokens))
-    assert cache.lengths.tolist() == [20, 20]
+    assert list(cache.lengths) == [20, 20]
 
 
 def chunked_prefill(lib: ModuleType, seed: int = 0, dtype: torch.dtype = torch.float64) -> None:
@@ -169,7 +169,7 @@ def stale_slots(lib: ModuleType, seed: int = 0, T: int = 1) -> None:
     """What stands behind `lengths` changes no bit of any logit."""
     model, tokens = tiny(lib, seed=seed), tokens_of(seed, 5, T)
     clean, poisoned = (_prefill(lib, model, _prompts(seed))[0] for _ in range(2))
-    for row, length in enumerate(poisoned.lengths.tolist()):
+    for row, length in enumerate(list(poisoned.lengths)):
         poisoned.keys[:, row, :, length:] = 1e9
         poisoned.values[:, row, :, length:] = 1e9
     assert torch.equal(model(tokens, poisoned), model(tokens, clean))
@@ -185,7 +185,7 @@ def truncate_and_continue(lib: ModuleType, seed: int = 0) -> None:
         other = tokens_of(seed + 1, 1, T)
         text = torch.cat((tokens[:, :k], other), dim=1)
         assert close(model(other, cache), model(text)[:, k:])
-        assert cache.lengths.tolist() == [k + T]
+        assert list(cache.lengths) == [k + T]
         tokens = text
 
 
@@ -219,7 +219,7 @@ def interrupted_forward(lib: ModuleType, seed: int = 0) -> None:
     with pytest.raises(KeyboardInterrupt):
         model(tokens_of(seed + 1, 1, 6), cache)
     hook.remove()
-    assert cache.lengths.tolist() == [5]
+    assert list(cache.lengths) == [5]
     assert close(model(tokens[:, 5:], cache), model(tokens)[:, 5:])
 
 
@@ -240,7 +240,7 @@ def kept_rows(lib: ModuleType, seed: int = 0) -> None:
     model(new, cache, positions=start + depth, mask=mask)
     cache.keep(kept)
     texts = [[*p, *new[b, kept[b]].tolist()] for b, p in enumerate(prompts)]
-    assert cache.lengths.tolist() == [len(text) for text in texts]
+    assert list(cache.lengths) == [len(text) for text in texts]
     for b, text in enumerate(texts):
         alone, _ = _prefill(lib, model, [text])
         n = len(text)
@@ -425,7 +425,7 @@ class Counting:
         B, T = tokens.shape
         new = tokens[:, None, :, None].expand(B, 1, T, 2).double()
         keys, _ = cache.append(0, new, new)
-        last = cache.lengths[:, None] + torch.arange(T)
+        last = torch.tensor(cache.lengths)[:, None] + torch.arange(T)
         cache.advance(T)
         return keys[:, 0, :, 0].cumsum(1).gather(1, last)[..., None] % 3
 
@@ -447,7 +447,7 @@ class Scripted:
         self.script = torch.tensor([row + [0] * (80 - len(row)) for row in script])
 
     def hidden(self, tokens: Tensor, cache, *, positions: Tensor | None = None) -> Tensor:
-        at = cache.lengths[:, None] + torch.arange(tokens.shape[1])
+        at = torch.tensor(cache.lengths)[:, None] + torch.arange(tokens.shape[1])
         cache.advance(tokens.shape[1])
         return self.script.gather(1, at)[..., None].double()
 
@@ -756,7 +756,7 @@ def caches_of_rounds(lib: ModuleType, seed: int = 0, temperature: float = 1.0) -
     )
     fates: set[int] = set()
     for step in steps:
-        held = target.cache.lengths.tolist(), draft.cache.lengths.tolist()
+        held = list(target.cache.lengths), list(draft.cache.lengths)
         for b, (text, row) in enumerate(zip(texts, step.rows, strict=True)):
             text += row.tokens
             assert held[0][b] == step.cached[b] == len(text) - 1
@@ -857,7 +857,7 @@ class Overhearing(Watching):
 
     def hidden(self, tokens: Tensor, cache, *, positions=None, mask=None) -> Tensor:
         self.cache, self.passes = cache, self.passes + 1
-        self.heard.append((cache.lengths.tolist(), tokens))
+        self.heard.append((list(cache.lengths), tokens))
         return self.model.hidden(tokens, cache, positions=positions, mask=mask)
 
 
@@ -865,7 +865,7 @@ class Summing(Counting):
     """As `Counting`, of the tokens that a mask lets see; in the cache, those before the pass."""
 
     def hidden(self, tokens: Tensor, cache, *, positions=None, mask=None) -> Tensor:
-        T, held = tokens.shape[1], cache.lengths[:, None]
+        T, held = tokens.shape[1], torch.tensor(cache.lengths)[:, None]
         new = tokens[:, None, :, None].expand(-1, 1, T, 2).double()
         keys, _ = cache.append(0, new, new)
         past = (keys[:, 0, :, 0] * (torch.arange(keys.shape[2]) < held)).sum(1)
@@ -949,7 +949,7 @@ def parallel_caches(lib: ModuleType, seed: int = 0, decode=None) -> None:
         model = Overhearing(tiny(lib, seed=seed))
         texts = [list(prompt) for prompt in _prompts(seed)[:3]]
         for step in run(model, texts, max_new_tokens=12, stop={3}):
-            assert model.cache.lengths.tolist() == [
+            assert list(model.cache.lengths) == [
                 len(t) + len(r.tokens) - 1 for t, r in zip(texts, step.rows, strict=True)
             ]
             for b, (text, row) in enumerate(zip(texts, step.rows, strict=True)):

@@ -84,7 +84,7 @@ class Scripted:
 
     def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         B, T = tokens.shape
-        start = torch.zeros(B, dtype=torch.int64) if cache is None else cache.lengths
+        start = torch.tensor((0,) * B if cache is None else cache.lengths)
         self.forwarded.append(tokens.tolist())
         if cache is not None:
             cache.advance(T)

@@ -82,10 +82,10 @@ class Watched:
     def _note(self, _module: Transformer, inputs: tuple[Tensor, KVCache]) -> None:
         tokens, cache = inputs
         assert torch.is_inference_mode_enabled()
-        held = int(cache.lengths[0])
+        held = cache.lengths[0]
         assert bool((cache.keys[:, :, :, :held] != 0).all())  # memory of its own, not zeros
         self.shapes.append(tuple(tokens.shape))
-        self.lengths.append(cache.lengths.tolist())
+        self.lengths.append(list(cache.lengths))
         self.caches.append(cache)
 
 
@@ -107,7 +107,7 @@ def test_each_round_runs_every_count_behind_the_same_cache(
     assert watched.shapes == shapes * 4  # the first round warms up
     assert watched.lengths == [[cached] * B for B, _ in shapes] * 4
     for cache, (B, _) in zip(watched.caches, shapes * 4, strict=True):
-        assert cache.lengths.tolist() == [cached] * B  # given back as it was
+        assert list(cache.lengths) == [cached] * B  # given back as it was
     assert len(set(map(id, watched.caches))) == (3 if rows else 1)
 
 

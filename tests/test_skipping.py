@@ -179,7 +179,7 @@ def test_what_is_not_finite_stays_so() -> None:
 @pytest.mark.parametrize("act", ["silu", "gelu"])
 def test_a_model_without_relu_is_told_what_can_be_done(act: str) -> None:
     model = fp32(hidden_act=act)
-    with pytest.raises(ValueError, match=r"shuts no gate .*minillm\.pruning\.cats.*relufication"):
+    with pytest.raises(ValueError, match=r"shuts no gate .*minillm\.sparsity\.cats.*relufication"):
         skipping(model)
     tokens = tokens_of(0, 2, 30)
     thresholded = cats(model, tokens, 0.6)

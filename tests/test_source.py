@@ -30,8 +30,8 @@ def test_the_lines_are_the_librarys() -> None:
 
 
 def test_text_names_function_file_and_key_lines() -> None:
-    view = source(KVCache.advance, ["self._lengths ="])
-    key = "    self._lengths = [length + count for length in self._lengths]"
+    view = source(KVCache.advance, ["self.lengths ="])
+    key = "    self.lengths = tuple(length + count for length in self._previous)"
     expected = f"KVCache.advance in minillm/kv_cache.py\n{key}"
     data, _ = view._repr_mimebundle_()
     assert data["text/plain"] == view.summary() == expected

@@ -74,7 +74,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "truncate": lambda n: cache(3).truncate([n]),
     "keep": lambda n: cache(3).keep([[n]]),
     "advance": lambda n: cache().advance(n),
-    "room": lambda n: cache().room(n),
+    "starts": lambda n: cache().starts(n),
     "batch of a cache": lambda n: KVCache(CONFIG, n, 9),
     "capacity of a cache": lambda n: KVCache(CONFIG, 1, n),
     "kv_bytes, tokens": lambda n: kv_bytes(CONFIG, n, torch.float32),

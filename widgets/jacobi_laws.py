@@ -57,7 +57,7 @@ class LawModel:
         B, T = tokens.shape
         keys, held = tokens.double(), [0] * B
         if cache is not None:
-            held = cache.lengths.tolist()
+            held = list(cache.lengths)
             as_keys = tokens.double()[:, None, :, None].expand(B, 1, T, 2)
             keys = cache.append(0, as_keys, as_keys)[0][:, 0, :, 0]  # (B, S)
             cache.advance(T)

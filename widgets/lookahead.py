@@ -10,9 +10,9 @@ import ipywidgets
 from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, decode_cached, generators
+from minillm.decoding import Model
 from minillm.jacobi import GUESSES
 from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
-from minillm.lookahead.reads import MaskedModel
 from minillm.tokens import encode, pieces
 from minillm.whole import wholes
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
@@ -161,7 +161,7 @@ class LookaheadExplorer(_RunExplorer):
 
 
 def measure_settings(
-    model: MaskedModel,
+    model: Model,
     prompts: Sequence[Sequence[int]],
     widths: Sequence[int],
     lengths: Sequence[int],

@@ -130,7 +130,7 @@ class FusedBlock(nn.Module):
         """From (R, (H + 2G) D) to (R, H D)."""
         H, G, D = self._heads
         keys, values, stored = self._memory(cache, B)
-        starts, slots = cache.room(T), cache.capacity
+        starts, slots = cache.starts(T), cache.capacity
         q, c, s = qkv.data_ptr(), rotation[0].data_ptr(), rotation[1].data_ptr()
         S = max(starts) + T
         few = mask is None and B * T * S <= _FEW

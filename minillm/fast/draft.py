@@ -72,7 +72,7 @@ class _Int8Drafting:
 
     def _read(self, text: Sequence[int], cache: KVCache) -> Float[Tensor, " V"]:
         """The logits behind a text, of which the cache lacks the end."""
-        held = int(cache.lengths)
+        [held] = cache.lengths
         if len(text) - held > _FEW:
             self.step.reference.hidden(torch.tensor([text[held:-1]], device="cpu"), cache)
             held = len(text) - 1
@@ -82,4 +82,5 @@ class _Int8Drafting:
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
         for text, cache in zip(texts, self.caches, strict=True):
-            cache.truncate([min(int(cache.lengths), len(text) - 1)])
+            [held] = cache.lengths
+            cache.truncate([min(held, len(text) - 1)])

@@ -67,7 +67,7 @@ class Int8Block(FusedBlock):
         if not (one_row and self._writes_to(cache, x, rotation)):
             return super().forward(x, rotation, mask, cache)
         keys, values, _ = self._memory(cache, B)
-        [start] = cache.room(T)
+        [start] = cache.starts(T)
         if start + T > len(self._scratch):
             self._scratch = self._scratch.new_empty(cache.capacity)
         if T != len(self._codes[0]):

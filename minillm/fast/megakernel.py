@@ -102,7 +102,7 @@ class Megakernel:
             for buffer in (cache.keys, cache.values)
         ):
             raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
-        [start] = cache.room(1)
+        [start] = cache.starts(1)
         token = whole("token", token, most=V - 1)
         if start >= len(self._cos):
             raise ValueError(f"position {start} is beyond the context of {len(self._cos)} tokens")

@@ -24,12 +24,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minillm.attention import Cache
 from minillm.batch import Batch, Noise, Row
-from minillm.decoding import Step
+from minillm.decoding import Model, NewCache, Step, contiguous
 from minillm.jacobi import Guess, initial_guess, random_tokens
-from minillm.kv_cache import KVCache
 from minillm.lookahead.pool import NGramPool
-from minillm.lookahead.reads import MaskedModel, Pass, forward_passes
+from minillm.lookahead.reads import Pass, forward_passes
 from minillm.lookahead.verification import agree
 from minillm.lookahead.window import Window
 from minillm.sampling import GREEDY, Sampler
@@ -65,7 +65,7 @@ class LookaheadStep(Step):
 
 
 def decode_lookahead(
-    model: MaskedModel,
+    model: Model,
     prompts: Sequence[Sequence[int]],
     *,
     W: int = 5,
@@ -76,6 +76,7 @@ def decode_lookahead(
     sampler: Sampler = GREEDY,
     generators: Sequence[torch.Generator] = (),
     stop: Collection[int] = (),
+    cache: NewCache | None = None,
 ) -> Iterator[LookaheadStep]:
     """Up to N tokens for one pass, without a second model; the naive twin is `decode_cached`.
 
@@ -92,6 +93,7 @@ def decode_lookahead(
         sampler: how logits become a choice.
         generators: one per row; needed unless the sampler is greedy.
         stop: tokens that end a row once committed.
+        cache: makes the cache, as of `decode_cached`.
 
     Raises:
         ValueError: W or G below 1, N below 2, or no whole numbers; a guess that is none; or as
@@ -100,30 +102,26 @@ def decode_lookahead(
     W, N, G = whole("W", W, least=1), whole("N", N, least=2), whole("G", G, least=1)
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     capacity = max(batch.limits) + Window.most(W, N) + G * (N - 1)
-    cache = KVCache(
-        model.config, len(batch.texts), capacity, device=model.device, dtype=model.dtype
-    )
     V = model.config.vocab_size
     rows = [
         _Looking(batch, b, Window(initial_guess(guess, text, W + N - 3, V), N), NGramPool(N, G))
         for b, text in enumerate(batch.texts)
     ]
-    return _look_ahead(model, batch, cache, rows, sampler)
+    make = cache or contiguous(model)
+    return _look_ahead(model, batch, make(len(rows), capacity), rows, sampler)
 
 
 def _look_ahead(
-    model: MaskedModel,
+    model: Model,
     batch: Batch,
-    cache: KVCache,
+    cache: Cache,
     rows: Sequence["_Looking"],
     sampler: Sampler,
 ) -> Iterator[LookaheadStep]:
     for forwards in count(1):
         start = time.perf_counter()
         with torch.inference_mode():
-            passes = [
-                row.plan(held) for row, held in zip(rows, cache.lengths.tolist(), strict=True)
-            ]
+            passes = [row.plan(held) for row, held in zip(rows, cache.lengths, strict=True)]
             hidden = forward_passes(model, passes, cache)  # (B, T, C)
             wanted = [hidden[b, row.scored] for b, row in enumerate(passes)]
             logits = model.head(torch.cat(wanted)).split([len(part) for part in wanted])
@@ -157,7 +155,7 @@ class _Looking:
 
     def plan(self, held: int) -> Pass:
         """What the next pass reads; guesses leave room for the token behind them."""
-        text, room = self._batch.texts[self._b], self._batch.room(self._b)
+        text, room = self._batch.texts[self._b], self._batch.left(self._b)
         if room == 0:
             return Pass()
         guesses = [guess[: room - 1] for guess in self._pool.guesses(text[-1]) if room > 1]

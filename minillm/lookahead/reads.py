@@ -9,7 +9,7 @@ Dimensions: B batch rows, T tokens of the longest row, C width.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,23 +17,9 @@ from torch import Tensor
 
 from minillm.attention import Cache, causal_mask
 from minillm.decoding import Model
-from minillm.kv_cache import KVCache
 from minillm.lookahead.mask import lookahead_layout
 
-__all__ = ["MaskedModel", "Pass", "forward_passes"]
-
-
-class MaskedModel(Model, Protocol):
-    """A model that is told who sees whom; `minillm.transformer.Transformer` is one."""
-
-    def hidden(
-        self,
-        tokens: Tensor,
-        cache: Cache | None = None,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor: ...
+__all__ = ["Pass", "forward_passes"]
 
 
 class Pass(NamedTuple):
@@ -98,16 +84,14 @@ class Pass(NamedTuple):
         return torch.cat((torch.arange(start), start + layout.offset)), mask
 
 
-def forward_passes(
-    model: MaskedModel, passes: Sequence[Pass], cache: KVCache
-) -> Float[Tensor, "B T C"]:
+def forward_passes(model: Model, passes: Sequence[Pass], cache: Cache) -> Float[Tensor, "B T C"]:
     """Forward the tokens of every row, at least one of which has some."""
     rows = [row.tokens for row in passes]
     T = max(map(len, rows))
     tokens = torch.tensor([[*row, *[0] * (T - len(row))] for row in rows])
     positions = torch.zeros(len(rows), T, dtype=torch.int64)
     mask = torch.stack([torch.eye(T, dtype=torch.bool)] * len(rows))
-    for b, held in enumerate(cache.lengths.tolist()):
+    for b, held in enumerate(cache.lengths):
         if n := len(rows[b]):
             offset, visible = passes[b].laid_out()
             positions[b, :n] = held + offset

@@ -172,7 +172,7 @@ GALLERY = (
         "cache not rewound",
         "speculative.decode",
         "            cache.truncate(held)\n",
-        "            kept = zip(cache.lengths.tolist(), batch.lengths, strict=True)\n"
+        "            kept = zip(cache.lengths, batch.lengths, strict=True)\n"
         "            cache.truncate([min(pair) for pair in kept])\n",
         "A rejected guess stays in the target's cache, and all later tokens attend to it.",
     ),

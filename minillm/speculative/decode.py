@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minillm.attention import Cache
 from minillm.batch import Batch, Row
-from minillm.decoding import Model, Step, forward_rows
-from minillm.kv_cache import KVCache
+from minillm.decoding import Model, NewCache, Step, contiguous, forward_rows
 from minillm.measure.timing import now
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative.drafters import Drafter, Drafting, Proposal
@@ -105,6 +105,7 @@ def decode_speculative(
     sampler: Sampler = GREEDY,
     generators: Sequence[torch.Generator] = (),
     stop: Collection[int] = (),
+    cache: NewCache | None = None,
 ) -> Iterator[Round]:
     """Several tokens for one pass of the model; the naive twin is `decode_cached`.
 
@@ -120,6 +121,7 @@ def decode_speculative(
         sampler: shapes the distributions of target and drafter alike.
         generators: one per row; needed unless the sampler is greedy.
         stop: tokens that end a row once committed.
+        cache: makes the target's cache, as of `decode_cached`.
 
     Raises:
         ValueError: gamma below 1 or no whole number, a drafter of another vocabulary, or one that
@@ -128,15 +130,15 @@ def decode_speculative(
     rule = gamma if isinstance(gamma, GammaRule) else _Fixed(whole("gamma", gamma, least=1))
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     rows, capacity = len(batch.texts), max(batch.limits) + rule.largest
-    cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
+    make = cache or contiguous(model)
     drafting = drafter.start(model.config, rows, capacity)
-    return _speculate(model, batch, cache, drafting, rule, sampler)
+    return _speculate(model, batch, make(rows, capacity), drafting, rule, sampler)
 
 
 def _speculate(
     model: Model,
     batch: Batch,
-    cache: KVCache,
+    cache: Cache,
     drafting: Drafting,
     rule: GammaRule,
     sampler: Sampler,
@@ -146,7 +148,7 @@ def _speculate(
     for forwards in count(1):
         start = time.perf_counter()
         with torch.inference_mode():
-            counts = [_guesses(rule, batch.room(b), *tally) for b, tally in enumerate(tallies)]
+            counts = [_guesses(rule, batch.left(b), *tally) for b, tally in enumerate(tallies)]
             needed = [0 if batch.ended[b] else 2 * n + 1 for b, n in enumerate(counts)]
             u = [batch.uniforms(b, n) for b, n in enumerate(needed)]
             proposals = drafting.propose(batch.texts, counts, sampler, u)
@@ -178,7 +180,7 @@ def _guesses(rule: GammaRule, room: int, accepted: int, judged: int) -> int:
 def _score(
     model: Model,
     batch: Batch,
-    cache: KVCache,
+    cache: Cache,
     held: Sequence[int],
     proposals: Sequence[Proposal],
 ) -> tuple[int, tuple[Tensor, ...]]:

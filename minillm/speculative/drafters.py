@@ -20,8 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.decoding import Model, forward_rows
-from minillm.kv_cache import KVCache
+from minillm.decoding import Model, contiguous, forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 from minillm.whole import whole
@@ -110,7 +109,7 @@ class DraftModel:
 class _ModelDrafting:
     def __init__(self, model: Model, rows: int, capacity: int):
         self.model = model
-        self.cache = KVCache(model.config, rows, capacity, device=model.device, dtype=model.dtype)
+        self.cache = contiguous(model)(rows, capacity)
 
     def propose(
         self,
@@ -121,7 +120,7 @@ class _ModelDrafting:
     ) -> list[Proposal]:
         rows = range(len(texts))
         drawn: list[list[tuple[int, Tensor]]] = [[] for _ in rows]  # of each row: token, q
-        held = self.cache.lengths.tolist()
+        held = self.cache.lengths
         unread = [list(texts[b][held[b] :]) if counts[b] else [] for b in rows]
         while active := [b for b in rows if unread[b]]:
             hidden = forward_rows(self.model, unread, self.cache)
@@ -144,7 +143,7 @@ class _ModelDrafting:
         return Proposal(guesses, torch.stack(q))
 
     def settle(self, texts: Sequence[Sequence[int]]) -> None:
-        held = self.cache.lengths.tolist()
+        held = self.cache.lengths
         self.cache.truncate([min(n, len(text) - 1) for n, text in zip(held, texts, strict=True)])
 
 

@@ -96,7 +96,7 @@ def compare_cache(
     """
     if cache is None:
         return float("inf") if any(cached) else 0.0
-    if cache.lengths.tolist() != list(cached):
+    if list(cache.lengths) != list(cached):
         return float("inf")
     attends = [module for module in model.modules() if isinstance(module, Attend)]
     worst = 0.0

@@ -1,6 +1,6 @@
 """Greedy texts of two programs from the thirty prompts: equal, and how fast each is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = [
     "CLOSE",
     "equal_tokens",
     "greedy_texts",
+    "scored",
     "transformers_greedy",
     "transformers_peer",
 ]
@@ -53,12 +54,15 @@ def greedy_texts(
 
     runs = interleave([pair(prompt) for prompt in prompts])
     pairs = list(tqdm(runs, total=len(prompts), desc="texts", **BAR))
-    check = equal_tokens(
-        [[(row.tokens[0], row.logits[0]) for step in p.ours for row in step.rows] for p in pairs],
-        [p.theirs for p in pairs],
-    )
+    check = equal_tokens([scored(p.ours) for p in pairs], [p.theirs for p in pairs])
     seconds = [(p.our_seconds / _NEW_TOKENS, p.their_seconds / _NEW_TOKENS) for p in pairs]
     return Measured(seconds, check, kernel_names(model))
+
+
+def scored(steps: Iterable[Step]) -> list[tuple[int, Tensor]]:
+    """The tokens of a text, each with the logits (V,) it was picked from."""
+    rows = [step.rows[0] for step in steps]
+    return [pair for row in rows for pair in zip(row.tokens, row.logits, strict=True)]
 
 
 def equal_tokens(

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, equal_tokens
+from minillm.bench.greedy import BAR, equal_tokens, scored
 from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
@@ -120,13 +120,7 @@ def _against_cached(decode: Texts, grid: Settings) -> Measured:
 
 def _same(ours: list[list[Step]], plain: list[list[Step]]) -> str:
     """What is equal in both runs, how many tokens a pass gave, how much the texts repeat."""
-    texts, others = (
-        [
-            [pair for s in text for pair in zip(s.rows[0].tokens, s.rows[0].logits, strict=True)]
-            for text in side
-        ]
-        for side in (ours, plain)
-    )
+    texts, others = (list(map(scored, side)) for side in (ours, plain))
     equal = equal_tokens(texts, [[token for token, _ in text] for text in others])
     a_pass = sum(map(len, texts)) / sum(map(len, ours))
     share = mean(distinct([token for token, _ in text]) for text in texts)

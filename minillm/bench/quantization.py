@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, equal_tokens
+from minillm.bench.greedy import BAR, equal_tokens, scored
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, stories
@@ -69,8 +69,8 @@ def guess_and_verify() -> Measured:
 
     pairs = _interleaved(tokenizer, guess, partial(_plain, optimized(load("stories")[0])))
     equal = equal_tokens(
-        [_scored(pair.ours) for pair in pairs],
-        [[token for token, _ in _scored(_plain(target, prompt))] for prompt in _prompts(tokenizer)],
+        [scored(pair.ours) for pair in pairs],
+        [[token for token, _ in scored(_plain(target, prompt))] for prompt in _prompts(tokenizer)],
     )
     return _measured(pairs, f"as the int8 loop: {equal}; {_GAMMA} guesses a round", target)
 
@@ -120,12 +120,6 @@ def _plain(model: Transformer, prompt: list[int]) -> list[Step]:
 def _interleaved(tokenizer: Tokenizer, ours: Texts, theirs: Texts) -> list[Pair[Any, Any]]:
     runs = [(partial(ours, prompt), partial(theirs, prompt)) for prompt in _prompts(tokenizer)]
     return list(tqdm(interleave(runs), total=len(runs), desc="texts", **BAR))
-
-
-def _scored(steps: list[Any]) -> list[Any]:
-    """Tokens, each with the logits it was picked from."""
-    rows = [step.rows[0] for step in steps]
-    return [pair for row in rows for pair in zip(row.tokens, row.logits, strict=True)]
 
 
 def _measured(pairs: list[Pair[Any, Any]], check: str, twin: Transformer) -> Measured:

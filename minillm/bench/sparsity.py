@@ -11,7 +11,7 @@ from statistics import median
 
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, equal_tokens
+from minillm.bench.greedy import BAR, equal_tokens, scored
 from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, openings
@@ -117,14 +117,7 @@ def _seconds(pairs: Sequence[Texts]) -> list[tuple[float, float]]:
 def _same(pairs: Sequence[Texts]) -> str:
     """That both sides wrote the same."""
     ours, theirs = (
-        [
-            [
-                pair
-                for step in text
-                for pair in zip(step.rows[0].tokens, step.rows[0].logits, strict=True)
-            ]
-            for text in side
-        ]
+        list(map(scored, side))
         for side in ([pair.ours for pair in pairs], [pair.theirs for pair in pairs])
     )
     return equal_tokens(ours, [[token for token, _ in text] for text in theirs])

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, equal_tokens, transformers_greedy, transformers_peer
+from minillm.bench.greedy import BAR, equal_tokens, scored, transformers_greedy, transformers_peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
@@ -195,14 +195,7 @@ def _predicted(plain: list[list[Step]], rounds: list[list[Round]]) -> str:
 
 def _same(sampler: Sampler, pairs: list[Pair[list[Round], list[Step]]]) -> str:
     """What is equal in both runs, and how much the texts repeat themselves."""
-    ours = [
-        [
-            pair
-            for step in run.ours
-            for pair in zip(step.rows[0].tokens, step.rows[0].logits, strict=True)
-        ]
-        for run in pairs
-    ]
+    ours = [scored(run.ours) for run in pairs]
     share = mean(distinct([token for token, _ in text]) for text in ours)
     repeats = f"{share:.0%} distinct 4-grams"
     if sampler != GREEDY:

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from tqdm import tqdm
+
 from minillm.checkpoint import load
 from minillm.commands.named_path import named_path
 from minillm.data.heldout import bench_prompts, stories
@@ -64,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
             for temperature in (0.7, 0.0)
         }
     if arguments.draft:
-        figures["acceptance"] = asdict(acceptance(model, draft, prompts))
+        shown = tqdm(prompts, desc="texts", leave=False, disable=None)
+        figures["acceptance"] = asdict(acceptance(model, draft, shown))
     print(json.dumps(figures, indent=1) if arguments.json else _report(arguments, figures))
 
 

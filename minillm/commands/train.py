@@ -82,7 +82,11 @@ def run(arguments: argparse.Namespace) -> None:
     keep = partial(write_state, checkpoint, trainer, notes)
     keep()  # an unwritable folder shows now, not after an hour
     _train(trainer, data, arguments, keep)
-    write_result(out, trainer, data)
+    record = write_result(out, trainer, data)
+    print(
+        f"{out}: held-out loss {record['val_loss']:.3f} nats a token, "
+        f"{record['val_bits_per_byte']:.3f} bits a byte"
+    )
     checkpoint.unlink()
 
 

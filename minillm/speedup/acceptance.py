@@ -16,7 +16,6 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from minillm.decoding import collect, decode_cached, generators
 from minillm.sampling import GREEDY, Sampler
@@ -45,7 +44,7 @@ class Acceptance:
 def acceptance(
     target: Transformer,
     draft: Transformer,
-    prompts: Sequence[Sequence[int]],
+    prompts: Iterable[Sequence[int]],
     *,
     max_new_tokens: int = 128,
     seed: int = 0,
@@ -61,7 +60,7 @@ def acceptance(
             f"and {draft.config.vocab_size} tokens"
         )
     agree, overlap = [], []
-    for index, prompt in enumerate(tqdm(prompts, desc="texts", leave=False, disable=None)):
+    for index, prompt in enumerate(prompts):
         for sampler in (GREEDY, Sampler()):
             source = [] if sampler == GREEDY else generators(seed + index, 1)
             steps = decode_cached(

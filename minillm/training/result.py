@@ -36,7 +36,7 @@ def storage_dtype(model: Transformer) -> torch.dtype:
     return torch.float16 if largest < torch.finfo(torch.float16).max else torch.bfloat16
 
 
-def write_result(out: Path, trainer: Trainer, data: TrainingData) -> None:
+def write_result(out: Path, trainer: Trainer, data: TrainingData) -> dict[str, Any]:
     """Write the folder, read it again, and record what the model that was read can do.
 
     Raises:
@@ -55,10 +55,7 @@ def write_result(out: Path, trainer: Trainer, data: TrainingData) -> None:
         raise ValueError(
             f"cannot write the model to {out}: {error}; --resume writes it from the checkpoint"
         ) from error
-    print(
-        f"{out}: held-out loss {record['val_loss']:.3f} nats a token, "
-        f"{record['val_bits_per_byte']:.3f} bits a byte"
-    )
+    return record
 
 
 def _record(model: Transformer, trainer: Trainer, data: TrainingData) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from minillm.checkpoint import load, shipped
 from minillm.config import ModelConfig
 from minillm.decoding import collect, decode_cached, decode_recomputed, generators
 from minillm.kv_cache import KVCache, kv_bytes
+from minillm.moved import tell_what_moved
 from minillm.sampling import GREEDY, Sampler
 from minillm.transformer import Transformer
 
@@ -21,3 +22,5 @@ __all__ = [
     "load",
     "shipped",
 ]
+
+tell_what_moved()

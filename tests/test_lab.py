@@ -121,6 +121,30 @@ def test_an_unchanged_lesson_is_replaced_by_its_new_version(originals: Path, fol
     assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
 
 
+def test_a_lesson_with_another_number_takes_the_place_of_an_unchanged_copy(
+    originals: Path, folder: Path
+):
+    lab.hand_out(lab.lessons(), folder)
+    (originals / "01_decoding.ipynb").rename(originals / "03_decoding.ipynb")
+    assert lab.hand_out([], folder) == []  # as for --originals
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+    assert lab.hand_out(lab.lessons(), folder) == []
+    assert names(folder) == ["02_kv_cache.ipynb", "03_decoding.ipynb"]
+    assert lab.hand_out(lab.lessons(), folder) == []
+
+
+def test_a_changed_lesson_that_has_left_the_course_is_kept_and_named_once(
+    originals: Path, folder: Path
+):
+    lab.hand_out(lab.lessons(), folder)
+    write(folder / "01_decoding.ipynb", "print('mine')")
+    (originals / "01_decoding.ipynb").unlink()
+    [message] = lab.hand_out(lab.lessons(), folder)
+    assert message.startswith("01_decoding.ipynb is no longer part of the course")
+    assert code(folder / "01_decoding.ipynb") == ["print('mine')"]
+    assert lab.hand_out(lab.lessons(), folder) == []
+
+
 def test_a_changed_lesson_is_kept_and_its_new_version_put_beside_it(originals: Path, folder: Path):
     lab.hand_out(lab.lessons(), folder)
     mine = folder / "01_decoding.ipynb"

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
+
+from minillm.moved import MOVED
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -93,7 +96,9 @@ FLOORS = (
     ("data",),
     ("checkpoint",),
 )
-GROUND = "attention batch config config_fields decoding files kept kv_cache modules norm roofline"
+GROUND = (
+    "attention batch config config_fields decoding files kept kv_cache modules moved norm roofline"
+)
 GROUND += " sampling tokens transformer whole"  # lessons 00 to 03, and what all share
 
 
@@ -166,6 +171,20 @@ def test_an_arrow_that_is_planted_is_seen() -> None:
     assert arrows_up("minillm.training.data", {"minillm.training.muon", "minillm.scaling"}) == []
     assert arrows_up("minillm.commands.bench", {"minillm.bench", "minillm.commands.table"}) == []
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_who_imports_what_has_moved_is_told_where_to(old: str) -> None:
+    said = rf"minillm\.{old} has moved to minillm\.{re.escape(MOVED[old])}:"
+    for line in (f"from minillm.{old} import anything", f"from minillm import {old}"):
+        with pytest.raises(ImportError, match=said):
+            exec(line, {})
+    assert import_module(f"minillm.{MOVED[old]}").__all__
+
+
+def test_what_never_was_has_not_moved() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'minillm"):
+        import_module("minillm.nothing")
 
 
 def test_numba_is_known_to_the_kernels_alone() -> None:

@@ -39,7 +39,12 @@ def hand_out(originals: Sequence[Path], folder: Path) -> list[str]:
     _write_json(hidden / "labconfig" / "default_setting_overrides.json", _SETTINGS)
     remembered = _read_json(hidden / "handed_out.json")
     handed_out = remembered if isinstance(remembered, dict) else {}
-    messages = [_hand_out(original, folder, handed_out) for original in originals]
+    here = {original.stem for original in originals}
+    left = [name for name in handed_out if here and name.partition(".")[0] not in here]
+    messages = [
+        *(_hand_out(original, folder, handed_out) for original in originals),
+        *(_take_back(name, folder, handed_out) for name in left),
+    ]
     _write_json(hidden / "handed_out.json", handed_out)
     return [message for message in messages if message]
 
@@ -64,6 +69,17 @@ def _hand_out(original: Path, folder: Path, handed_out: dict[str, str]) -> str |
             f"{name} is new in this version of the course" if now not in (None, version) else None
         )
     return f"{original.name} has a new version, but you changed yours: it is kept, see {name}"
+
+
+def _take_back(name: str, folder: Path, handed_out: dict[str, str]) -> str | None:
+    """Remove a lesson that has left the course, or has another name now, if it was not changed."""
+    path, before = folder / name, handed_out.pop(name)
+    if not path.exists():
+        return None
+    if _hash(_read_json(path)) != before:
+        return f"{name} is no longer part of the course, but you changed yours: it is kept"
+    path.unlink(missing_ok=True)
+    return None
 
 
 def _cleared(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""Modules that an older release had elsewhere: who imports one is told where it is now."""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
+__all__ = ["MOVED", "tell_what_moved"]
+
+MOVED = {
+    "accelerators": "data.hardware",
+    "acceptance": "speedup.acceptance",
+    "batch_gain": "speedup",
+    "bug_gallery": "speculative.bug_gallery",
+    "checkpoint_names": "checkpoint.names",
+    "checkpoint_tensors": "checkpoint.tensors",
+    "drafters": "speculative.drafters",
+    "evaluation": "measure",
+    "exactness": "speculative.exactness",
+    "fast_draft": "fast",
+    "formats": "quantization.formats",
+    "fused": "fast.block",
+    "gain": "speedup",
+    "gptq_model": "gptq",
+    "heldout": "data.heldout",
+    "hessian": "gptq.hessian",
+    "hooks": "modules",
+    "hypothesis": "scaling.overtraining",
+    "int8": "fast.int8_linear",
+    "int8_block": "fast.int8_block",
+    "int8_twin": "fast.int8_model",
+    "kbit": "scaling.kbit",
+    "linear": "fast.linear",
+    "lookahead_mask": "lookahead.mask",
+    "lookahead_pass": "lookahead.reads",
+    "lookahead_verification": "lookahead.verification",
+    "lookahead_window": "lookahead.window",
+    "machine": "measure.machine",
+    "megakernel": "fast.megakernel",
+    "neurons": "sparsity.neurons",
+    "ngram_pool": "lookahead.pool",
+    "noise": "batch",
+    "optimized": "fast",
+    "outliers": "fast.outliers",
+    "packing": "quantization.packing",
+    "prompt_lookup": "speculative.prompt_lookup",
+    "pruning": "sparsity.pruning",
+    "quantized_linear": "quantization.layers",
+    "quantized_model": "quantization.model",
+    "ragged": "decoding",
+    "ranks": "measure.ranks",
+    "recorded": "data.recorded",
+    "repetition": "measure.repetition",
+    "skipping": "sparsity.skipping",
+    "smoothing": "quantization.smoothing",
+    "swapped": "modules",
+    "timing": "measure.timing",
+    "verification": "speculative.verification",
+    "zoo": "data.public_models",
+}
+
+
+class _Moved(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        package, _, old = fullname.partition(".")
+        if package == "minillm" and old in MOVED:
+            raise ImportError(
+                f"{fullname} has moved to minillm.{MOVED[old]}: this notebook is of an older "
+                "release, and `minillm lab` has the lessons of this one",
+                name=fullname,
+            )
+
+
+def tell_what_moved() -> None:
+    """From now on, an import of a module that has moved says where to."""
+    if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())

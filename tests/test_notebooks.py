@@ -128,6 +128,7 @@ def test_an_unexecuted_lesson_is_a_flaw(path: Path):
     assert any("execution counts" in flaw for flaw in flaws(stripped))
 
 
+@pytest.mark.slow
 def test_nbval_sees_a_planted_wrong_digit(tmp_path: Path):
     notebook = copy.deepcopy(READ[LESSONS[0].stem])
     code = code_of(notebook)
@@ -166,12 +167,14 @@ def test_a_lesson_runs_clean_in_a_fresh_kernel_and_under_a_gigabyte(path: Path):
     assert executed.megabytes < 1000
 
 
+@pytest.mark.slow
 def test_a_lessons_memory_is_not_that_of_the_process_that_runs_it(tmp_path: Path):
     held = bytearray(b"x" * 1_000_000_000)
     lesson = written(tmp_path / "lesson.ipynb", "large = bytearray(b'x' * 200_000_000)")
     assert 200 < execute(lesson).megabytes < len(held) / 1e6
 
 
+@pytest.mark.slow
 def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -214,6 +217,7 @@ def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
     assert "cell c8" not in said.rpartition("lesson")[2]
 
 
+@pytest.mark.slow
 def test_the_command_writes_outputs_and_nothing_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -283,6 +287,7 @@ def elsewhere(lesson: Path, machines: Sequence[int] = (1, 2, 3)) -> list[str]:
     return audit(executed.notebook, lesson, machines=machines)
 
 
+@pytest.mark.slow
 def test_what_rounding_or_a_clock_decides_is_refused_and_nothing_else(tmp_path: Path):
     lesson = written(
         tmp_path / "lesson.ipynb",

@@ -139,6 +139,7 @@ def explorers(browser: Browser, lab: Lab) -> Iterator[LabPage]:
         yield explorers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(explorers: LabPage, theme: Literal["light", "dark"]) -> None:
     explorers.theme(theme)

@@ -144,6 +144,7 @@ def test_predict_lock_reveal(question: Locator, answer: Locator) -> None:
     expect(answer).to_contain_text("no prediction")
 
 
+@pytest.mark.slow
 def test_a_reload_changes_nothing(
     lesson: LabPage, player: Locator, capacity: Locator, question: Locator, answer: Locator
 ) -> None:

@@ -50,9 +50,10 @@ CLAIMS = {
     "lookahead": ["J1", "J4", "J5"],
     "sparsity": ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9"],
     "quantization": ["Q1", "Q2", "Q6", "Q7", "Q8", "Q9", "Q10"],
-    "gptq": ["Q3", "Q4", "Q5"],
+    "gptq": ["Q3"],
+    "scaling": ["Q4", "Q5", "Q14"],
 }
-CLAIM = re.compile(r"\b(?:K[1-9]|S10|S[1-9]|J[1-5]|P[1-9]|Q10|Q[1-9])\b")
+CLAIM = re.compile(r"\b(?:K[1-9]|S10|S[1-9]|J[1-5]|P[1-9]|Q1[0-4]|Q[1-9])\b")
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
@@ -346,7 +347,7 @@ def test_the_time_that_lesson_04_compared_is_refused(tmp_path: Path):
     assert "shows 'more guesses take longer: True'" in problem
 
 
-LESSON_09 = (
+LESSON_11 = (
     """\
 import copy
 import torch
@@ -374,10 +375,10 @@ print("64 tokens do worse than round to nearest:", found[64] < 0)""",
 
 
 @pytest.mark.slow
-def test_the_sign_that_rounding_gave_in_lesson_09_is_refused(tmp_path: Path):
-    lesson = written(tmp_path / "lesson.ipynb", *LESSON_09)
+def test_the_sign_that_rounding_gave_in_lesson_11_is_refused(tmp_path: Path):
+    lesson = written(tmp_path / "lesson.ipynb", *LESSON_11)
     notebook = nbformat.read(lesson, as_version=4)
-    notebook.cells[1].source = "import warnings\nwarnings.simplefilter('ignore')\n" + LESSON_09[1]
+    notebook.cells[1].source = "import warnings\nwarnings.simplefilter('ignore')\n" + LESSON_11[1]
     nbformat.write(notebook, lesson)
     [problem] = elsewhere(lesson, MACHINES)
     assert "64 tokens do worse than round to nearest: " in problem

@@ -25,7 +25,7 @@ from widgets.common.stable import digits, verbatim
 from widgets.gptq_film import column_film
 from widgets.gptq_rounding import Rounding, relative_error
 
-__all__ = ["ColumnExplorer"]
+__all__ = ["ColumnExplorer", "relative_error"]
 
 _OUTPUTS, _INPUTS = 10, 24  # as many as can be drawn
 

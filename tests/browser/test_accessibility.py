@@ -76,7 +76,7 @@ ColumnExplorer(model, torch.tensor([(prompt * 40)[:256]]))""",
     "law": """\
 from minillm.scaling import overtraining
 from minillm.scaling import kbit
-from widgets.gptq_law import HypothesisExplorer, LawExplorer
+from widgets.scaling import HypothesisExplorer, LawExplorer
 
 LawExplorer(kbit.read())""",
     "hypothesis": "HypothesisExplorer(overtraining.read())",

@@ -1,0 +1,230 @@
+"""Lesson 12: curves are the recorded points, words what the tests found; mistakes told apart."""
+
+import math
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from minillm.scaling import kbit
+from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at
+from minillm.scaling.overtraining import Format, Point, decay_effect, trend
+from widgets import scaling_exercises
+from widgets.common.exercises import judge
+from widgets.scaling import HypothesisExplorer, LawExplorer, losses_at, megabytes
+
+
+def family() -> list[KBit]:
+    """Each size twice the one before; 3 bits cost much, 4 a little, the embedding counts double."""
+    cost = {2: 3.0, 3: 0.5, 4: 0.05, 8: 0.01, 16: 0.0}
+    return [
+        KBit(f"size {n}", bits, whole, (1 + whole) * bits * 10**6 * 2**n, 4 - 0.3 * n + cost[bits])
+        for n, whole, bits in product(range(5), (True, False), PRECISIONS)
+    ]
+
+
+def points(growth: float = 0.1, decay: float = 0.05) -> list[Point]:
+    """Three seeds: the loss added grows with the tokens, and is larger behind a decay."""
+    made = []
+    for seed, text, rate, n in product(
+        range(3), ("unique", "repeated"), ("constant", "decayed"), range(4)
+    ):
+        added = 0.2 + growth * n + decay * (rate == "decayed") + 0.01 * seed * (1 + n)
+        rounded: dict[Format, float] = {
+            "int2": 3 + 4 * added,
+            "int3": 3 + 2 * added,
+            "int4": 3 + added,
+        }
+        made.append(Point(seed, text, rate, 10**6 * 2**n, 3.0, rounded))  # type: ignore[arg-type]
+    return made
+
+
+# The law
+
+
+@pytest.mark.parametrize("explorer", [LawExplorer(family()), LawExplorer(kbit.read())])
+def test_the_law_at_every_setting(explorer: LawExplorer) -> None:
+    controls = explorer.controls
+    for embedding, bits in product((True, False), (3, 2)):
+        controls["embedding"].value, controls["bits"].value = embedding, bits
+        for label, budget in controls["budget"].options:
+            controls["budget"].value = budget
+            chart, part = explorer.chart(), [p for p in explorer._family if p.bits >= bits]
+            assert {p.embedding for p in part} == {embedding}
+            _, y, text = chart.note
+            best = best_at(explorer._family, budget)
+            assert chart.title.startswith(label)
+            assert ("no precision" in chart.title) == (best is None)
+            if best is not None:
+                assert f"{best} bits" in chart.title
+            if best is not None and best >= bits:
+                assert text == f"{best} bits"
+                least = min(p.loss for p in explorer._family)
+                assert y == pytest.approx(loss_at(part, best, budget) - least)
+            assert sum(len(series.y) for series in chart.series) == len(part)
+            assert explorer.picture().startswith("<svg")
+
+
+def test_the_family_says_four_bits() -> None:
+    assert 4 in {
+        best_at([p for p in family() if p.embedding], stored) for stored in (2e7, 4e7, 6e7)
+    }
+
+
+def test_losses_at_a_budget() -> None:
+    whole = [p for p in kbit.read() if p.embedding]
+    found = losses_at(whole, 16e6)
+    assert set(found) == set(PRECISIONS)
+    assert found[4] == loss_at(whole, 4, 16e6)
+    assert losses_at(whole, 1e9) == {}
+    assert megabytes(16e6) == "2.00 MB"
+
+
+# The hypothesis
+
+
+def test_an_arm_is_the_mean_of_its_seeds_or_one_of_them() -> None:
+    explorer = HypothesisExplorer(points())
+    explorer.controls["format"].value = "int4"
+    chart = explorer.chart()
+    assert [series.name for series in chart.series] == [
+        f"{text} text, {rate}"
+        for text, rate in product(("unique", "repeated"), ("constant", "decayed"))
+    ]
+    first = chart.series[0]
+    assert first.x == [1, 2, 4, 8]
+    assert first.y == pytest.approx([0.21, 0.32, 0.43, 0.54])
+    explorer.controls["show"].value = 2
+    assert explorer.chart().series[0].y == pytest.approx([0.22, 0.34, 0.46, 0.58])
+    assert explorer.chart().title == chart.title  # tests see all seeds
+
+
+def test_words_are_those_of_the_tests() -> None:
+    up, down = points(), points(growth=-0.1, decay=-0.05)
+    assert "grows with the tokens in 4 of 4 arms" in HypothesisExplorer(up).chart().title
+    assert "grows with the tokens in 0 of 4 arms" in HypothesisExplorer(down).chart().title
+    assert float(trend(up, "unique", "constant", "int3").p) == pytest.approx(24**-3)
+    said = HypothesisExplorer(up).summary()
+    assert "unique text and constant rate 7.2e-05" in said
+    assert float(decay_effect(up, "unique", "int3").p) == pytest.approx(2**-12)
+    assert "decayed above constant rate, unique text 0.00024" in said
+
+
+def test_another_format_is_another_chart() -> None:
+    uneven = [replace(p, rounded=p.rounded | {"int2": 3.5 - p.added("int4")}) for p in points()]
+    explorer = HypothesisExplorer(uneven)
+    assert explorer.chart().title.startswith("int3: ")
+    explorer.controls["format"].value = "int2"
+    assert explorer.chart().title == "int2: the loss added grows with the tokens in 0 of 4 arms"
+    assert explorer.readout.text == explorer.summary()
+
+
+# The exercises
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "says"),
+    [
+        (..., "open", ""),
+        (1.2625, "wrong", "three numbers"),
+        ((1.2, 1.425, 1.711), "wrong", "Scales are stored as well."),
+        ((1.16875, 1.425, 1.711), "wrong", "stays in 16 bits"),
+        ((1.0625, 1.425, 1.711), "wrong", "And the embedding?"),
+        ((1.0, 1.425, 1.711), "wrong", "Scales and the embedding"),
+        ((3.2, 1.425, 1.711), "wrong", "share one scale"),
+        ((10.1, 1.425, 1.711), "wrong", "Eight bits are one byte"),
+        ((7.0, 1.425, 1.711), "wrong", "Count again"),
+        ((1.2625, 1.3, 1.711), "wrong", "large: 1.3 GB is not it. Scales are stored as well."),
+        ((1.2625, 1.425, 2.0), "wrong", "more memory than the small"),
+        ((1.2625, 1.425, 1.8889), "wrong", "not of one size"),
+        ((1.2625, 1.425, 2.2444), "wrong", "needs room as well"),
+        ((1.2625, 1.425, 1.925), "wrong", "Scales are stored as well."),
+        ((1.2625, 1.425, 1.8611), "wrong", "matrices alone"),
+        ((1.2625, 1.425, 1.711), "right", "1.71 billion instead of 2"),
+    ],
+)
+def test_half_the_bits_of_twice_the_model(answer: Any, grade: str, says: str) -> None:
+    verdict = judge("12.1", answer)
+    assert verdict.grade == grade
+    assert says in f"{verdict.says} {verdict.look}"
+
+
+def lowest_so_far(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [p for p in sorted(points) if all(p[1] < q[1] for q in sorted(points) if q < p)]
+
+
+def test_a_frontier() -> None:
+    verdict = judge("12.2", lowest_so_far)
+    assert verdict.grade == "right"
+    mine = [p.bits for p in frontier([p for p in kbit.read() if p.embedding])]
+    assert f"20 points {len(mine)} are worth having" in verdict.says
+    assert verdict.says.endswith(f"{', '.join(map(str, mine))}.")
+    assert judge("12.2", lambda points: map(list, lowest_so_far(points))).grade == "right"
+    assert judge("12.2", ...).grade == "open"
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (lambda points: sorted(points).reverse(), "Is there a return?"),
+        (lambda points: points.sort() or lowest_so_far(points), "is a new one"),
+        (lambda points: lowest_so_far(points)[::-1], "not from the fewest bits on"),
+        (sorted, "Every point is there"),
+        (lambda points: [p for p in points if p in lowest_so_far(points)], "not from the fewest"),
+        (
+            lambda points: [
+                p for p in sorted(points) if all(p[1] <= q[1] for q in points if q < p)
+            ],
+            "fewer bits reach as well",
+        ),
+        (
+            lambda points: [
+                p for p in sorted(points) if all(p[1] < q[1] for q in points if q[0] < p[0])
+            ],
+            "equal bits",
+        ),
+        (
+            lambda points: [
+                p
+                for last, p in zip([(0, 9), *sorted(points)], sorted(points), strict=False)
+                if p[1] < last[1]
+            ],
+            "not with the last point alone",
+        ),
+        (lambda points: lowest_so_far(points)[:2], "A point is missing"),
+    ],
+)
+def test_a_frontier_mistaken(answer: Any, helps: str) -> None:
+    verdict = judge("12.2", answer)
+    assert verdict.grade == "wrong"
+    assert helps in verdict.look
+
+
+_UP = [[0, 100, 200, 300], *[[4, 3, 2, 1]] * 4]
+_DOWN = [[300, 200, 100, 0], *[[1, 2, 3, 4]] * 4]
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "says"),
+    [
+        (..., "open", ""),
+        ([_UP], "wrong", "two tables"),
+        ((_UP[:4], _DOWN), "wrong", "up: expected five rows"),
+        ((_UP, [row[:3] for row in _DOWN]), "wrong", "down: expected five rows"),
+        (([[math.nan] * 4] * 5, _DOWN), "wrong", "must be finite"),
+        ((_DOWN, _UP), "wrong", "have to rise at every step"),
+        (([[1, 2, 3, 4]] * 5, _DOWN), "wrong", "Let one seed alone"),
+        ((_UP, _UP), "wrong", "have to fall at every step"),
+        ((_UP, [[4, 3, 2, 1]] * 5), "wrong", "How many of five rows"),
+        ((_UP, _DOWN), "right", "though they fall"),
+    ],
+)
+def test_means_that_mislead(answer: Any, grade: str, says: str) -> None:
+    verdict = judge("12.3", answer)
+    assert verdict.grade == grade
+    assert says in f"{verdict.says} {verdict.look}"
+
+
+def test_the_exercises_offer_their_checks() -> None:
+    assert set(scaling_exercises.__all__) == {"check", "hint"}

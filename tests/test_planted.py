@@ -46,7 +46,7 @@ def test_every_check_of_a_lesson_can_fail(stem: str) -> None:
 def test_the_lessons_calls_of_the_meter_are_found() -> None:
     meters = {c.id for cells in LESSONS.values() for c in cells if c.calls_meter}
     assert meters == {
-        "kv-cache-28", "speculative-48", "speculative-49", "speculative-51",
+        "kv-cache-28", "speculative-27", "speculative-29", "speedup-30", "speedup-34",
         "jacobi-23", "jacobi-27", "lookahead-30", "lookahead-32", "sparsity-40",
     }  # fmt: skip
 

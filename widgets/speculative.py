@@ -1,7 +1,6 @@
-"""Explorers of speculative decoding: what becomes of each guess, and what guessing gains.
+"""Explorers of speculative decoding: what becomes of each guess, who works when, and the bug hunt.
 
-The acceptance explorer runs both decoders anew at every change of a control; the others show what
-`minillm.speedup.gain` has measured.
+The acceptance explorer runs both decoders anew at every change of a control.
 """
 
 from __future__ import annotations
@@ -21,19 +20,10 @@ from minillm.tokens import encode, pieces
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film
 from widgets.common.strings import say
-from widgets.speculative_gain import BatchExplorer, GainExplorer, SplitExplorer
 from widgets.speculative_hunt import BugHunt
 from widgets.speculative_rounds import rounds_film, turns_film
 
-__all__ = [
-    "AcceptanceExplorer",
-    "BatchExplorer",
-    "BugHunt",
-    "GainExplorer",
-    "SplitExplorer",
-    "rounds_film",
-    "turns_film",
-]
+__all__ = ["AcceptanceExplorer", "BugHunt", "rounds_film", "turns_film"]
 
 
 class AcceptanceExplorer(FilmExplorer):

@@ -1,11 +1,11 @@
-"""The checks of lesson 04: the best number of guesses, another exact rule, what a draft may cost.
+"""The checks of lesson 04: a round by hand, another exact rule, what temperature asks of a draft.
 
 Dimensions: G guesses of a round, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from itertools import product
@@ -16,89 +16,109 @@ from torch import Tensor
 
 from minillm.sampling import pick
 from minillm.speculative.exactness import Text, joint_law, text_law, toy_draft, toy_target
-from minillm.speedup.formulas import best_gamma, break_even, expected_tokens, speedup
 from widgets.common.attempt import Stopped
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
-__all__ = ["ACCEPTANCE", "C", "V", "check", "hint"]
+__all__ = ["P", "Q", "check", "hint"]
 
-ACCEPTANCE = (0.8, 0.7, 0.6, 0.5)  # of guess 1, 2, ..., where all before it were kept
-C = 0.15  # a step of the draft, in steps of the target
-V = (1.0, 1.2, 1.3, 1.4, 1.5)  # a pass over 0, 1, ... guesses and one token more
-
-
-def _near(got: float, true: float) -> bool:
-    return abs(got - true) < 0.01 * abs(true)
-
+Numbers = tuple[float, ...]
 
 # 04.1
+
+P = (0.5, 0.3, 0.2)  # of three tokens: the target's distribution
+Q = (0.2, 0.2, 0.6)  # and the draft's
 
 
 @exercise(
     "04.1",
     hints=[
-        "A round of G guesses costs G steps of the draft and one pass of V[G].",
-        "It yields one token in any case, another with 0.8, a third with 0.8 x 0.7, and so on.",
-        "Four divisions, tokens over cost, one for each G. With one guess it breaks even where "
-        "1 + a is what the round costs.",
+        "Token by token: the draft guesses x with q(x), and it is kept with min(1, p(x)/q(x)).",
+        "The residual is what p has more than q, zero where it has less, divided by its sum.",
+        "Careless: what was kept stays as it is. To each token comes the share that is rejected, "
+        "times its p.",
     ],
 )
-def best_number_of_guesses(answer: Any) -> Verdict:
-    """(best G, its speed-up, the acceptance at which one guess a round breaks even)."""
+def a_round_by_hand(answer: Any) -> Verdict:
+    """(chance that the guess is kept, residual, law if a rejected guess is replaced from p)."""
     if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return wrong("Expected three numbers: the best G, its speed-up, an acceptance.")
-    G, gain, even = map(float, answer)
-    best = best_gamma(ACCEPTANCE, C, V)
-    true, one = speedup(ACCEPTANCE[:best], C, V[best]), break_even(1, C, V[1]) or 0.0
-    for why, wrong_gain in _wrong_gains().items():
-        if round(wrong_gain, 2) != round(true, 2) and _near(gain, wrong_gain):
-            return wrong(f"{gain:.4g} times, with {G:g} guesses, is not it.", why)
-    if G != best:
-        return wrong(f"{G:g} guesses are not the best.", "Compute the speed-up of all four.")
-    if not _near(gain, true):
-        return wrong(
-            f"The best is {best} guesses, but not {gain:.4g} times.",
-            "Tokens of a round over its cost, both counted in plain steps.",
-        )
-    if not _near(even, one):
-        costs = {
-            "One guess costs a step of the draft and a pass over two tokens.": (C, V[1] - 1, 1 + C),
-            "That is the cost of the round; the token that comes in any case pays 1 of it.": (
-                C + V[1],
-            ),
-        }
-        look = next(
-            (why for why, found in costs.items() if any(_near(even, x) for x in found)),
-            "One guess yields 1 + a tokens. What does its round cost?",
-        )
-        return wrong(f"An acceptance of {even:.4g} does not break even.", look)
+        return wrong("Expected three things: a number, and two lists of three numbers.")
+    kept, lists = float(answer[0]), [tuple(map(float, part)) for part in answer[1:]]
+    if any(len(part) != len(P) for part in lists):
+        return wrong("The second and the third are lists of three numbers, one for each token.")
+    residual, careless = lists
+    rejected = 1 - sum(_MIN)
+    laws = (
+        ("residual", residual, _RESIDUAL, _RESIDUALS, "p - q where it is above 0, over its sum."),
+        ("careless law", careless, _LAW, _CARELESS, "min(p, q), and the rejected share times p."),
+    )
+    if not _equal((kept,), (sum(_MIN),)):
+        look = _named((kept,), _KEPT, "Add up what is kept of each token: the smaller of p and q.")
+        return wrong(f"The guess is not kept with the chance {kept:.4g}.", look)
+    for name, got, true, mistakes, otherwise in laws:
+        if not _equal(got, true):
+            return wrong(f"The {name} is not {_list(got)}.", _named(got, mistakes, otherwise))
     return right(
-        f"{best} guesses, {true:.2f} times; best_gamma and break_even say the same.",
-        f"With four it is only {speedup(ACCEPTANCE, C, V[4]):.2f}: the later guesses are kept too "
-        "seldom for what they cost.",
+        f"{kept:.2g} are kept; a rejected guess is replaced from {_list(_RESIDUAL)}, and all is p.",
+        f"The careless rule writes with {_list(_LAW)}: what the draft likes too much keeps "
+        f"{rejected * P[2]:.2g} too much. It is the defect “residual = p” of section 6.",
     )
 
 
-def _wrong_gains() -> dict[str, float]:
-    """The speed-up at what would be the best G by typical mistakes."""
-    chains = [expected_tokens(ACCEPTANCE[:G]) for G in range(5)]
-    costs = [G * C + V[G] for G in range(5)]
-    wrongs = {
-        "A guess counts only where all before it were kept: multiply their acceptances.": [
-            (1 + sum(ACCEPTANCE[:G])) / costs[G] for G in range(5)
-        ],
-        "Each round adds a token of the target's own, whatever becomes of the guesses.": [
-            (chains[G] - 1) / costs[G] for G in range(5)
-        ],
-        "The pass over the guesses is not free of charge here: V[G], not 1.": [
-            chains[G] / (G * C + 1) for G in range(5)
-        ],
-        "The draft works too: a step for each guess.": [chains[G] / V[G] for G in range(5)],
-        "The draft writes one guess after the other: G steps, not one.": [
-            chains[G] / (C + V[G]) for G in range(5)
-        ],
-    }
-    return {why: max(gains[1:]) for why, gains in wrongs.items()}
+_MIN = tuple(map(min, P, Q))
+_RESIDUAL = tuple((p - m) / (1 - sum(_MIN)) for p, m in zip(P, _MIN, strict=True))
+_LAW = tuple(m + (1 - sum(_MIN)) * p for p, m in zip(P, _MIN, strict=True))
+_RATIOS = tuple(min(1.0, p / q) for p, q in zip(P, Q, strict=True))
+
+_KEPT: dict[str, Numbers] = {
+    "That is the chance that two draws, one from each, are the same token: sum p q.": (
+        sum(p * q for p, q in zip(P, Q, strict=True)),
+    ),
+    "That is how often it is rejected.": (1 - sum(_MIN),),
+    "The guess is drawn from q: each ratio counts as often as the draft guesses its token.": (
+        sum(p * r for p, r in zip(P, _RATIOS, strict=True)),
+    ),
+    "The draft does not guess each token equally often: weight the ratios with q.": (
+        sum(_RATIOS) / len(P),
+    ),
+    "That is the sum of the larger ones.": (sum(map(max, P, Q)),),
+}
+_RESIDUALS: dict[str, Numbers] = {
+    "Right up to a factor: a distribution adds up to 1.": tuple(
+        p - m for p, m in zip(P, _MIN, strict=True)
+    ),
+    "What q has more than p is what gets rejected. What is missing is what p has more than q.": (
+        0.0, 0.0, 1.0,
+    ),
+    "A fresh draw from p forgets that the kept guesses have already brought a part of it.": P,
+    "That is the law of the guesses that are kept.": tuple(m / sum(_MIN) for m in _MIN),
+    "Where q has more than p nothing is missing: zero, not the distance.": tuple(
+        abs(p - q) / sum(abs(a - b) for a, b in zip(P, Q, strict=True))
+        for p, q in zip(P, Q, strict=True)
+    ),
+}  # fmt: skip
+_CARELESS: dict[str, Numbers] = {
+    "That is p, the law of the right rule. Here a rejected guess is replaced from p, not from the "
+    "residual.": P,
+    "Kept guesses have not the law q: the third token is kept one time in three.": tuple(
+        sum(_MIN) * q + (1 - sum(_MIN)) * p for p, q in zip(P, Q, strict=True)
+    ),
+    "The kept guesses count as well.": tuple((1 - sum(_MIN)) * p for p in P),
+    "A token is drawn from p only where the guess was rejected.": tuple(
+        p + m for p, m in zip(P, _MIN, strict=True)
+    ),
+}
+
+
+def _equal(got: Numbers, true: Numbers) -> bool:
+    return all(abs(a - b) < 0.006 for a, b in zip(got, true, strict=True))
+
+
+def _named(got: Numbers, mistakes: dict[str, Numbers], otherwise: str) -> str:
+    return next((why for why, numbers in mistakes.items() if _equal(got, numbers)), otherwise)
+
+
+def _list(numbers: Numbers) -> str:
+    return f"({', '.join(f'{x:.3g}' for x in numbers)})"
 
 
 # 04.2
@@ -229,74 +249,67 @@ _WRONG: dict[str, Rule] = {
 
 # 04.3
 
-_CASES = {
-    "a kernel made for blocks": ((0.8, 0.75, 0.7, 0.65), (1.0, 1.1, 1.15, 1.2, 1.25)),
-    "a kernel that charges for every token": ((0.8, 0.75, 0.7, 0.65), (1.0, 1.6, 2.0, 2.3, 2.6)),
-    "two guesses best": ((0.9, 0.9, 0.1), (1.0, 1.7, 1.8, 2.6)),
-    "a draft that guesses badly": ((0.3, 0.3), (1.0, 1.4, 1.5)),
-}
+MOST, LEAST = 0.3, 0.95  # kept at temperature 1, of `same` and of `other`
 
 
 @exercise(
     "04.3",
     hints=[
-        "At which c is the cost of a round what its tokens would have cost one by one?",
-        "G c + V[G] = expected tokens of G guesses: solve for c.",
-        "Some G allows the dearest draft: take the largest c of all G, at least one guess. It may "
-        "be below 0: then even a draft for nothing loses.",
+        "Greedy asks which token is the likeliest; sampling, how much p and q have in common.",
+        "For little in common: one distribution sure of itself, the other nearly flat.",
+        "With V tokens the likeliest has at least 1/V in both. How many tokens must there be?",
+        "For much in common with other favourites: two tokens nearly alike, and a hair that "
+        "decides.",
     ],
 )
-def draft_may_cost(answer: Any) -> Verdict:
-    """A function (acceptance by position, verification V[0], V[1], ...) -> the largest c."""
-    for name, (acceptance, verification) in _CASES.items():
-        got = float(run(answer, acceptance, verification))
-        costs = _affordable(acceptance, verification)
-        true = max(costs)
-        if abs(got - true) > 1e-6:
-            call = f"draft_may_cost({acceptance}, {verification})"
+def favourites_and_shapes(answer: Any) -> Verdict:
+    """Two pairs (p, q): same favourite and little in common; other favourites and nearly all."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return wrong("Expected two pairs: (same, other), each of them p and q.")
+    found = {}
+    for name, pair in zip(("same", "other"), answer, strict=True):
+        p, q = _pair(name, pair)
+        kept, agree = sum(map(min, p, q)), p.index(max(p)) == q.index(max(q))
+        if agree != (name == "same"):
+            says = "the same token is likeliest in both" if agree else "the likeliest tokens differ"
+            looks = "Greedy, this guess is kept." if agree else "Greedy, this guess is rejected."
+            return wrong(f"{name}: {says}.", looks)
+        if name == "same" and kept > MOST:
+            few = len(p) * MOST <= 1
             return wrong(
-                f"{call}, {name}: expected {true:.4g}, got {got:.4g}.",
-                _why_not(got, costs, acceptance, verification),
+                f"same: {kept:.3g} of the guesses are kept at temperature 1.",
+                f"With {len(p)} tokens the likeliest has more than 1/{len(p)} in both: that much "
+                "they share. Take more tokens."
+                if few
+                else "Make one of them surer, the other flatter.",
             )
-    blocks, stock = (max(_affordable(*_CASES[name])) for name in list(_CASES)[:2])
+        if name == "other" and kept < LEAST:
+            return wrong(
+                f"other: only {kept:.3g} of the guesses are kept at temperature 1.",
+                "Bring p and q closer; it takes a hair only to have another favourite.",
+            )
+        found[name] = kept
     return right(
-        "A draft that costs more than this slows every round down, however many guesses it makes.",
-        f"Same acceptance, two kernels: a step of the draft may cost {blocks:.2f} of the target's, "
-        f"or {stock:.2f}. Now try it on what section 4 measured here.",
+        f"Greedy, all and none are kept; at temperature 1, {found['same']:.3g} and "
+        f"{found['other']:.3g}.",
+        "Greedy asks a draft for the target's favourite, sampling for its whole shape. An "
+        "acceptance rate belongs to a temperature.",
     )
 
 
-def _affordable(acceptance: Sequence[float], verification: Sequence[float]) -> list[float]:
-    """The break-even c of 1, 2, ... guesses."""
-    return [
-        (expected_tokens(acceptance[:G]) - verification[G]) / G for G in range(1, len(verification))
-    ]
-
-
-def _why_not(
-    got: float, costs: Sequence[float], acceptance: Sequence[float], verification: Sequence[float]
-) -> str:
-    counts = range(1, len(verification))
-    chains = [expected_tokens(acceptance[:G]) for G in counts]
-    mistakes = {
-        "That is the c of one guess; another number may allow more.": costs[0],
-        "That is the c of the most guesses; fewer may allow more.": costs[-1],
-        "The largest c of all numbers of guesses, not the least.": min(costs),
-        "It may be below 0: then even a draft for nothing loses.": 0.0,
-        "The pass costs V[G], not 1.": max(
-            (n - 1) / G for n, G in zip(chains, counts, strict=True)
-        ),
-        "The round's own token counts as well.": max(
-            (n - 1 - verification[G]) / G for n, G in zip(chains, counts, strict=True)
-        ),
-        "Divide by G: the draft makes a step for each guess.": max(
-            n - verification[G] for n, G in zip(chains, counts, strict=True)
-        ),
-        "A guess counts only where all before it were kept: multiply their acceptances.": max(
-            (1 + sum(acceptance[:G]) - verification[G]) / G for G in counts
-        ),
-    }
-    return next(
-        (why for why, value in mistakes.items() if abs(got - value) < 1e-6),
-        "Tokens of a round, minus V[G], over G.",
-    )
+def _pair(name: str, pair: Any) -> tuple[list[float], list[float]]:
+    """Two distributions with a favourite each; anything else ends the check."""
+    two = isinstance(pair, tuple | list) and len(pair) == 2
+    if not two or not all(hasattr(law, "__len__") for law in pair):
+        raise Stopped(wrong(f"{name}: expected two distributions, p and q."))
+    p, q = ([float(x) for x in law] for law in pair)
+    if len(p) != len(q) or len(p) < 2:
+        raise Stopped(wrong(f"{name}: p has {len(p)} tokens, q has {len(q)}.", "As many in both."))
+    for letter, law in {"p": p, "q": q}.items():
+        if not (min(law) >= 0 and abs(sum(law) - 1) < 1e-6):
+            told = f"{name}: {letter} is no distribution, its sum is {sum(law):.6g}."
+            raise Stopped(wrong(told, "No number below 0, and 1 in all."))
+        first, second = sorted(law, reverse=True)[:2]
+        if first - second < 1e-9:
+            raise Stopped(wrong(f"{name}: {letter} has two likeliest tokens.", "Let one win."))
+    return p, q

@@ -1,4 +1,4 @@
-"""Bench rows of lesson 04: guess and verify against the plain loop, both optimized.
+"""Bench rows of lessons 04 and 05: guess and verify against the plain loop, both optimized.
 
 The number of guesses is chosen on the even prompts; every figure is of the odd ones. What the even
 ones show of acceptance and cost also predicts the ratio, so that the theory is tested as well.

@@ -12,9 +12,10 @@ EXPLORERS |= {
     "acceptance": """\
 from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.data.heldout import bench_prompts
-from widgets.speculative import AcceptanceExplorer, BugHunt, GainExplorer, turns_film
+from widgets.speculative import AcceptanceExplorer, BugHunt, turns_film
 from minillm.speedup.gain import Costs, Gain
 from widgets.speculative_hunt import Meters
+from widgets.speedup import GainExplorer
 
 text = "The cat sat on the mat. The cat sat on"
 AcceptanceExplorer(model, tokenizer, {"prompt lookup": PromptLookup()}, [text], new=12)""",

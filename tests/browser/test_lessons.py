@@ -14,7 +14,7 @@ FIGURE = ".js-plotly-plot"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "lesson",
-    ["02_kv_cache", "03_roofline", "04_speculative", "07_jacobi", "08_lookahead", "09_sparsity"],
+    ["02_kv_cache", "03_roofline", "05_speedup", "07_jacobi", "08_lookahead", "09_sparsity"],
 )
 def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesson: str):
     lab_page.open(f"{lesson}.ipynb")

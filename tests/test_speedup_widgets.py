@@ -1,0 +1,411 @@
+"""The charts of what guessing gains show what was measured; the exercises of lesson 05."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from drift import ratios_hold
+
+import minillm
+from minillm import Sampler, Transformer
+from minillm.decoding import Step
+from minillm.speculative.decode import Round, Verified
+from minillm.speculative.drafters import DraftModel
+from minillm.speculative.prompt_lookup import PromptLookup
+from minillm.speedup.batch import measure_batches
+from minillm.speedup.formulas import AdaptiveGamma, break_even, speedup
+from minillm.speedup.gain import Costs, Gain, measure_gain
+from widgets import speedup_exercises
+from widgets.common.exercises import judge
+from widgets.speedup import BatchExplorer, GainExplorer, SplitExplorer
+from widgets.speedup_exercises import ACCEPTANCE, C, V
+
+
+def pair() -> tuple[Transformer, Transformer]:
+    return oracles.tiny_pair(minillm, seed=2)
+
+
+def made(guesses: int, accepted: int, seconds: tuple[float, float, float], rows: int = 1) -> Round:
+    """A round of so many guesses, with its times of draft, verify and rest."""
+    logits = torch.zeros(accepted + 1, 2)
+    row = Verified(
+        tokens=(0,) * (accepted + 1),
+        logits=logits,
+        ended=False,
+        guesses=(0,) * guesses,
+        q=torch.ones(guesses, 2) / 2,
+        scores=torch.zeros(guesses + 1, 2),
+        u=torch.zeros(guesses + 1),
+        accepted=accepted,
+        sampler=Sampler(),
+    )
+    return Round((row,) * rows, (0,) * rows, 1, 1, sum(seconds), *seconds[:2])
+
+
+def plain(*seconds: float) -> list[Step]:
+    return [Step((), (), 1, 1, s) for s in seconds]
+
+
+def costs(G: int = 2) -> Costs:
+    rounds = [
+        made(G, 2, (0.2, 1.0, 0.1)),
+        made(G, 0, (0.4, 1.2, 0.1)),
+        made(G, 1, (0.4, 1.4, 0.3)),
+        made(G - 1, 1, (9.0, 9.0, 9.0)),  # less room: left out
+    ]
+    return Costs.of(rounds, plain(1.0, 3.0, 0.5), G)
+
+
+def test_costs_are_medians_of_full_rounds() -> None:
+    found = costs()
+    assert (found.tokens, found.draft, found.verify) == (2.0, 0.4, 1.2)
+    assert (found.rest, found.plain) == (pytest.approx(0.1), 1.0)
+    assert found.acceptance == pytest.approx((2 / 3, 1 / 2))
+    assert found.share == pytest.approx(3 / 5)
+    assert (found.c, found.verification) == (pytest.approx(0.2), pytest.approx(1.3))
+    assert found.measured == pytest.approx(2.0 / 1.7)
+
+
+def test_places_that_were_never_reached_count_as_never_kept() -> None:
+    found = Costs.of([made(3, 0, (1, 1, 0))], plain(1.0), 3)
+    assert found.acceptance == (0, 0, 0)
+
+
+def test_costs_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of 3 guesses"):
+        Costs.of([made(2, 1, (1, 1, 0))], plain(1.0), 3)
+    with pytest.raises(ValueError, match="none of 2 guesses"):
+        Costs.of([made(2, 1, (1, 1, 0))], [], 2)
+
+
+def test_a_prediction_takes_its_costs_from_other_prompts() -> None:
+    fitted, tried = costs(), replace(costs(), tokens=1.0)
+    gain = Gain(fitted, tried)
+    assert gain.tried.measured == pytest.approx(1 / 1.7)
+    assert gain.predicted() == pytest.approx(speedup([2 / 3, 1 / 2], 0.2, 1.3))
+    assert gain.predicted(0) == pytest.approx(speedup([2 / 3, 1 / 2], 0, 1.3))
+    assert gain.formula() == pytest.approx(speedup([0.6, 0.6], 0.2, 1.0))
+
+
+def test_gains_are_measured_for_each_number_of_guesses() -> None:
+    target, draft = pair()
+    prompts = [[1, 2], [3], [4, 5, 6]]
+    gains = measure_gain(target, DraftModel(draft), prompts, [1, 3], max_new_tokens=12)
+    assert list(gains) == [1, 3]
+    for G, gain in gains.items():
+        for half in (gain.fitted, gain.tried):
+            assert half.G == G == len(half.acceptance)
+            assert 1 <= half.tokens <= G + 1
+            assert min(half.draft, half.verify, half.plain, half.rest) > 0
+
+
+@pytest.mark.parametrize(
+    ("prompts", "gammas", "named"),
+    [
+        (1, [1], "1 prompts and 1 gammas"),
+        (2, [], "2 prompts and 0 gammas"),
+        (2, [3, 0], "gammas must be at least 1, got 0"),
+        (2, [3, 6], "rounds of 6 guesses need at least 14 new tokens, got 13"),
+    ],
+)
+def test_gains_that_cannot_be_measured_are_refused_first(
+    prompts: int, gammas: list[int], named: str
+) -> None:
+    model = oracles.Overhearing(pair()[0])
+    with pytest.raises(ValueError, match=named):
+        measure_gain(model, PromptLookup(), [[1]] * prompts, gammas, max_new_tokens=13)
+    assert model.heard == []  # nothing was decoded
+
+
+def test_so_many_tokens_leave_a_full_round_behind_the_first() -> None:
+    target, _ = pair()
+    [gain] = measure_gain(target, DraftModel(target), [[1], [2]], [3], max_new_tokens=8).values()
+    assert gain.fitted.tokens == gain.tried.tokens == 4
+
+
+def gains() -> dict[str, dict[int, Gain]]:
+    good = {G: Gain(costs(G), replace(costs(G), plain=2.0)) for G in (2, 3)}
+    bad = {G: Gain(costs(G), replace(costs(G), plain=0.5)) for G in (2, 3)}
+    return {"packed": good, "<stock>": bad}
+
+
+def test_the_gain_is_measured_predicted_and_by_the_formula() -> None:
+    explorer = GainExplorer(gains())
+    measured, predicted, formula, even, mark = explorer.view.data
+    run, before = gains()["packed"], measured.y
+    assert measured.x == predicted.x == formula.x == (2, 3)
+    assert measured.y == pytest.approx([run[G].tried.measured for G in (2, 3)])
+    assert predicted.y == pytest.approx([run[G].predicted() for G in (2, 3)])
+    assert formula.y == pytest.approx([run[G].formula() for G in (2, 3)])
+    assert (even.text[0], set(even.y)) == ("break-even", {1.0})
+    assert mark.y[0] == measured.y[mark.x[0] - 2]
+    explorer.controls["run"].label = "<stock>"
+    assert explorer.view.data[0].y == pytest.approx([x / 4 for x in before])
+    assert explorer.readout.text == explorer.summary()
+
+
+def test_a_dearer_draft_changes_what_is_predicted_only() -> None:
+    explorer, before = GainExplorer(gains()), GainExplorer(gains())
+    explorer.controls["cost"].value = 4.0
+    run = gains()["packed"]
+    assert explorer.view.data[0].y == before.view.data[0].y
+    assert explorer.view.data[1].y == pytest.approx([run[G].predicted(4) for G in (2, 3)])
+    assert explorer.view.data[2].y == pytest.approx([run[G].formula(4) for G in (2, 3)])
+    assert "with a draft of 4 times the cost" in explorer.summary()
+
+
+def test_the_readout_names_the_break_even_acceptance() -> None:
+    explorer = GainExplorer(gains())
+    explorer.controls["gamma"].value = 2
+    fit = gains()["packed"][2].fitted
+    even = break_even(2, fit.c, fit.verification)
+    assert even is not None
+    assert f"an acceptance of {even:.2f} would break even" in explorer.summary()
+    explorer.controls["cost"].value = 4.0
+    dear = break_even(2, 4 * fit.c, fit.verification)
+    assert dear is not None
+    hopeless = {2: replace(gains()["packed"][2], fitted=replace(fit, verify=9.0))}
+    assert "no acceptance would break even" in GainExplorer({"run": hopeless}).summary()
+
+
+def test_a_round_is_split_beside_its_tokens_one_by_one() -> None:
+    explorer = SplitExplorer(gains())
+    packed, stock = explorer.view.data
+    assert (packed.name, stock.name) == ("packed", "<stock>")
+    assert explorer["gamma"] == 3  # nearest to 4
+    found = gains()["packed"][3].tried
+    assert packed.y == pytest.approx(
+        [
+            1e3 * x
+            for x in (
+                found.draft,
+                found.verify,
+                found.rest,
+                found.draft + found.verify + found.rest,
+                found.tokens * found.plain,
+            )
+        ]
+    )
+    assert "packed: draft 400.0, verify 1200.0, rest 100.0" in explorer.summary()
+    assert "it gains; <stock>: " in explorer.summary()
+    assert explorer.summary().endswith("it loses. Measured.")
+
+
+@pytest.mark.parametrize("explorer", [GainExplorer, SplitExplorer])
+def test_runs_share_their_numbers_of_guesses(explorer: type) -> None:
+    uneven = gains()
+    del uneven["packed"][3]
+    for wrong in (uneven, {}, {"none": {}}):
+        with pytest.raises(ValueError, match="share their numbers of guesses"):
+            explorer(wrong)
+
+
+def test_rates_of_a_batch_count_all_rows() -> None:
+    target, draft = pair()
+    rates = measure_batches(
+        target, DraftModel(draft), [[1], [2, 3], [4]], iter([1, 3]), gamma=2, max_new_tokens=8
+    )
+    assert list(rates) == [1, 3]
+    assert all(rate > 0 for both in rates.values() for rate in both)
+
+
+def test_a_machine_that_slows_down_moves_no_gain_of_a_batch() -> None:
+    target, _ = pair()
+
+    def measure(model: Any) -> dict[Any, float]:
+        prompts = [[1], [2, 3], [4]]
+        rates = measure_batches(model, PromptLookup(), prompts, [1, 3], gamma=2, max_new_tokens=8)
+        return {B: fast / slow for B, (slow, fast) in rates.items()}
+
+    ratios_hold(target, measure)
+
+
+def test_a_machine_that_slows_down_moves_no_gain_of_guesses() -> None:
+    target, _ = pair()
+
+    def measure(model: Any) -> dict[Any, float]:
+        prompts = [[1], [2, 3], [4], [5]]
+        gains = measure_gain(model, PromptLookup(), prompts, [1, 2], max_new_tokens=12)
+        return {G: gain.tried.measured for G, gain in gains.items()}
+
+    ratios_hold(target, measure)
+
+
+@pytest.mark.parametrize("wrong", [4, 0, -1])
+def test_batches_of_other_sizes_than_there_are_prompts(wrong: int) -> None:
+    model = oracles.Overhearing(pair()[0])
+    with pytest.raises(ValueError, match=f"batches must be .*, got {wrong}"):
+        measure_batches(model, PromptLookup(), [[1], [2], [3]], [1, wrong])
+    assert model.heard == []  # nothing was decoded
+
+
+def test_a_batch_that_ends_at_once_has_no_rate() -> None:
+    target, _ = pair()
+    with pytest.raises(ValueError, match="all rows ended in the step that reads the prompts"):
+        measure_batches(target, DraftModel(target), [[1]], [1], gamma=4, max_new_tokens=5)
+
+
+def test_batches_are_shown_as_gain_and_as_rates() -> None:
+    explorer = BatchExplorer({8: (400.0, 300.0), 1: (100.0, 150.0)})
+    base, gain, mark = explorer.view.data
+    assert (base.x, base.y) == ((1, 8), (1, 1))
+    assert (gain.x, gain.y) == ((1, 8), (1.5, 0.75))
+    assert (mark.x, mark.y, mark.text) == ((8,), (0.75,), ("0.75×",))
+    explorer.controls["show"].value = "tokens a second"
+    base, gain, mark = explorer.view.data
+    assert (base.y, gain.y, mark.y) == ((100, 400), (150, 300), (300,))
+    explorer.controls["batch"].value = 1
+    assert explorer.summary() == (
+        "1 texts at once: 100 tokens a second plain, 150 with guesses, 1.50 times as many "
+        "(measured)."
+    )
+    assert explorer.view.layout.yaxis.title.text == "tokens a second"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GainExplorer(gains()),
+        lambda: SplitExplorer(gains()),
+        lambda: BatchExplorer({1: (1.0, 2.0), 2: (2.0, 3.0)}),
+    ],
+)
+def test_charts_are_stored_as_picture_and_line(make: Callable[[], Any]) -> None:
+    one, two = (make()._repr_mimebundle_()[0] for _ in range(2))
+    assert one["image/svg+xml"] == two["image/svg+xml"]
+    assert one["text/plain"] == make().summary()
+    assert "\n" not in one["text/plain"]
+    root = ET.fromstring(one["image/svg+xml"])
+    assert (root.get("role"), root.get("aria-label")) == ("img", one["text/plain"])
+    assert len(make().controls) <= 3
+    assert all(control.description for control in make().controls.values())
+
+
+# The exercises
+
+
+def test_the_best_number_of_guesses() -> None:
+    gains = [speedup(ACCEPTANCE[:G], C, V[G]) for G in range(1, 5)]
+    right = (2, gains[1], 0.35)
+    assert judge("05.1", right).grade == "right"
+    assert judge("05.1", [2, round(gains[1], 2), 0.35]).grade == "right"
+    assert "three numbers" in judge("05.1", 2).says
+    assert judge("05.1", (3, gains[2], 0.35)).says == "3 guesses are not the best."
+    assert "does not break even" in judge("05.1", (2, gains[1], 0.2)).says
+    assert judge("05.1", (2, ..., 0.35)).grade == "open"
+
+
+@pytest.mark.parametrize(
+    ("gain", "look"),
+    [
+        ((1 + 0.8 + 0.7 + 0.6 + 0.5) / 2.1, "multiply their acceptances"),
+        ((0.8 + 0.56 + 0.336) / 1.85, "adds a token of the target's own"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "V[G], not 1"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.4, "a step for each guess"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.55, "G steps, not one"),
+    ],
+)
+def test_mistakes_with_the_gain_are_named(gain: float, look: str) -> None:
+    verdict = judge("05.1", (3, gain, 0.35))
+    assert verdict.grade == "wrong"
+    assert look in verdict.look
+
+
+def guesses(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
+    a = (accepted + 1) / (tried + 2)
+    gains = [sum(a**i for i in range(G + 1)) / (G * c + V[G]) for G in range(len(V))]
+    return gains.index(max(gains))
+
+
+def at_least_one(accepted: int, tried: int, c: float, V: tuple[float, ...]) -> int:
+    return AdaptiveGamma(c, V).choose(accepted, tried)
+
+
+def climbing(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
+    a, G = (accepted + 1) / (tried + 2), 0
+    while G + 1 < len(V) and speedup([a] * (G + 1), c, V[G + 1]) > speedup([a] * G, c, V[G]):
+        G += 1
+    return G
+
+
+def counting(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
+    a = accepted / tried if tried else 0.5
+    return max(range(len(V)), key=lambda G: speedup([a] * G, c, V[G]))
+
+
+def test_so_many_guesses() -> None:
+    verdict = judge("05.2", guesses)
+    assert verdict.grade == "right"
+    assert "AdaptiveGamma makes at least one" in verdict.look
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (at_least_one, "Where no guess pays, make none"),
+        (climbing, "The gain may fall first and rise later"),
+        (counting, "One kept of one tells little"),
+        (lambda accepted, tried, c, V: len(V) - 1, "More guesses yield more tokens, and cost more"),
+        (lambda accepted, tried, c, V: guesses(accepted, tried, c, [1] * len(V)), "V[G], not 1"),
+        (lambda accepted, tried, c, V: guesses(accepted, tried, 0, V), "The draft works too"),
+        (
+            lambda accepted, tried, c, V: guesses(
+                accepted, tried, 0, [cost + c * (G > 0) for G, cost in enumerate(V)]
+            ),
+            "G steps, not one",
+        ),
+        (lambda accepted, tried, c, V: 0, "for each number of guesses"),
+        (lambda accepted, tried, c, V: [].clear(), "Is there a return?"),
+        (lambda accepted, tried, c, V: len(V), "no more can be made"),
+        (lambda accepted, tried, c, V: -1, "no more can be made"),
+        (lambda accepted, tried, c, V: guesses(accepted, tried, c, V) + 0.5, "TypeError"),
+        (lambda accepted, tried, c, V: 1 if accepted / tried > 0.5 else 0, "ZeroDivisionError"),
+        (2, "A function is asked for"),
+    ],
+)
+def test_so_many_guesses_mistaken(answer: Any, told: str) -> None:
+    verdict = judge("05.2", answer)
+    assert verdict.grade == "wrong"
+    assert told in verdict.says + verdict.look
+
+
+def test_every_mistake_with_the_number_of_guesses_has_answers_of_its_own() -> None:
+    rules = [speedup_exercises._rule(), *speedup_exercises._MISTAKEN.values()]
+    assert len({tuple(speedup_exercises._tried(rule)) for rule in rules}) == len(rules)
+
+
+def test_a_wrong_number_of_guesses_is_shown_beside_the_right_one() -> None:
+    assert judge("05.2", lambda accepted, tried, c, V: 0).says == (
+        "guesses(0, 0, 0.15, (1.0, 1.1, 1.2, 1.3, 1.4)), nothing tried yet: expected 1, got 0."
+    )
+    assert judge("05.2", lambda accepted, tried, c, V: ...).grade == "open"
+
+
+def may_cost(acceptance: Sequence[float], verification: Sequence[float]) -> float:
+    kept = list(accumulate(acceptance, lambda a, b: a * b))
+    return max((1 + sum(kept[:G]) - verification[G]) / G for G in range(1, len(verification)))
+
+
+def test_what_a_draft_may_cost() -> None:
+    assert judge("05.3", may_cost).grade == "right"
+    assert "two kernels" in judge("05.3", may_cost).look
+
+
+@pytest.mark.parametrize(
+    ("answer", "look"),
+    [
+        (lambda a, v: 1 + a[0] - v[1], "That is the c of one guess"),
+        (lambda a, v: max(may_cost(a, v), 0.0), "It may be below 0"),
+        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs V[G], not 1."),
+        (lambda a, v: 17.0, "Tokens of a round, minus V[G], over G."),
+    ],
+)
+def test_mistakes_with_the_cost_are_named(answer: Any, look: str) -> None:
+    verdict = judge("05.3", answer)
+    assert verdict.grade == "wrong"
+    assert look in verdict.look

@@ -454,7 +454,7 @@ def test_formats_are_all_tested() -> None:
     [
         lambda parts: parts.pop("blocks.0.attention.qkv.scales"),
         lambda parts: parts.pop("blocks.0.attention.qkv.bias"),
-        lambda parts: parts.pop("blocks.1.mlp.down.zeros"),
+        lambda parts: parts.pop("blocks.1.mlp.down.zero_points"),
         lambda parts: parts.pop("norm.weight"),
         lambda parts: parts.update({"blocks.0.mlp.down.bias": torch.zeros(64)}),
         lambda parts: parts.update({"norm.weight": torch.ones(3)}),

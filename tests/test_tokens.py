@@ -21,7 +21,7 @@ from minillm.tokens import (
     lead_with_end_of_text,
     same_tokens,
 )
-from minillm.training.text_data import read_tokenizer
+from minillm.training.text_data import tokenizer_named
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_family_without_a_start_is_saved_without(
     save(tmp_path, model, stories, torch.float32)
     assert encode(minillm.load(tmp_path)[1], "Once") == [*start, 422]
     assert encode(stories, "Once") == [0, 422]
-    assert encode(read_tokenizer(str(tmp_path)), "Once") == [0, 422]  # to train with
+    assert encode(tokenizer_named(str(tmp_path)), "Once") == [0, 422]  # to train with
 
 
 def test_texts_stay_whole_whatever_the_file_says(stories: Tokenizer, tmp_path: Path) -> None:

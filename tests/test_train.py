@@ -33,8 +33,8 @@ from minillm.training.recipe import Recipe
 from minillm.training.text_data import (
     batch_rows,
     read_texts,
-    read_tokenizer,
     split_tail,
+    tokenizer_named,
     train_tokenizer,
 )
 from minillm.training.trainer import Trainer, new_model, new_trainer, optimizers
@@ -212,7 +212,7 @@ def test_texts_are_led_by_end_of_text_and_round_trip(tokenizer):
 
 def test_tokenizer_has_the_shipped_settings(tokenizer):
     ours = json.loads(tokenizer.to_str())
-    shipped = json.loads(read_tokenizer("stories").to_str())
+    shipped = json.loads(tokenizer_named("stories").to_str())
     assert {k: v for k, v in ours.items() if k != "model"} == {
         k: v for k, v in shipped.items() if k != "model"
     }

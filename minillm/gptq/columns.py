@@ -165,13 +165,13 @@ def _group_size(weight: Tensor, spec: Spec, act_order: bool, static_groups: bool
 
 def _group(grid: Grid, g: int) -> Grid:
     """The grid of one group's columns."""
-    zeros = None if grid.zeros is None else grid.zeros[:, g : g + 1]
-    return Grid(grid.spec, grid.scales[:, g : g + 1], zeros, grid.whole)
+    zeros = None if grid.zero_points is None else grid.zero_points[:, g : g + 1]
+    return Grid(grid.spec, grid.scales[:, g : g + 1], zeros, grid.global_scale)
 
 
 def _refit(grid: Grid, g: int, weight: Tensor) -> None:
     """Fit the scales of one group to its weights as they are now."""
     fresh = fit_grid(weight, grid.spec)
     grid.scales[:, g : g + 1] = fresh.scales
-    if grid.zeros is not None and fresh.zeros is not None:
-        grid.zeros[:, g : g + 1] = fresh.zeros
+    if grid.zero_points is not None and fresh.zero_points is not None:
+        grid.zero_points[:, g : g + 1] = fresh.zero_points

@@ -22,19 +22,19 @@ class _Packed(nn.Module):
 
     packed: Tensor  # (N, bytes)
     scales: Tensor
-    zeros: Tensor | None  # (rows, bytes)
-    whole: Tensor | None
+    zero_points: Tensor | None  # (rows, bytes)
+    global_scale: Tensor | None
 
     def __init__(self, quantized: Quantized):
         super().__init__()
         grid = quantized.grid
         self.spec, self.inputs = grid.spec, quantized.codes.shape[1]
         bits = self.spec.table.bits
-        zeros = None if grid.zeros is None else pack(grid.zeros, bits)
+        zeros = None if grid.zero_points is None else pack(grid.zero_points, bits)
         self.register_buffer("packed", pack(quantized.codes, bits))
         self.register_buffer("scales", grid.scales)
-        self.register_buffer("zeros", zeros)
-        self.register_buffer("whole", grid.whole)
+        self.register_buffer("zero_points", zeros)
+        self.register_buffer("global_scale", grid.global_scale)
 
     @property
     def quantized(self) -> Quantized:
@@ -45,9 +45,13 @@ class _Packed(nn.Module):
         bits = self.spec.table.bits
         shared = slice(None) if self.spec.group == "tensor" else rows
         scales = self.scales[shared]
-        zeros = None if self.zeros is None else unpack(self.zeros[shared], bits, scales.shape[1])
+        zeros = (
+            None
+            if self.zero_points is None
+            else unpack(self.zero_points[shared], bits, scales.shape[1])
+        )
         codes = unpack(self.packed[rows], bits, self.inputs)
-        return Quantized(codes, Grid(self.spec, scales, zeros, self.whole))
+        return Quantized(codes, Grid(self.spec, scales, zeros, self.global_scale))
 
     @property
     def nbytes(self) -> int:

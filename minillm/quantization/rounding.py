@@ -111,30 +111,30 @@ class Grid:
         spec: of the matrix.
         scales: (rows, G) in float32, or codes of the format that scales are stored in; of a
             tensor there is one row and one group.
-        zeros: (rows, G) codes that stand for zero; None where that is code 0.
-        whole: the scale of the scales, in a format that has one.
+        zero_points: (rows, G) codes that stand for zero; None where that is code 0.
+        global_scale: the scale of the scales, in a format that has one.
     """
 
     spec: Spec
     scales: Tensor
-    zeros: UInt8[Tensor, "rows G"] | None = None
-    whole: Float[Tensor, ""] | None = None
+    zero_points: UInt8[Tensor, "rows G"] | None = None
+    global_scale: Float[Tensor, ""] | None = None
 
     @property
     def steps(self) -> Float[Tensor, "rows G"]:
         """What the table's values are multiplied with."""
         if self.spec.table.scales == "e8m0":
             return E8M0.decode(self.scales)
-        if self.whole is not None:
-            return FORMATS["fp8_e4m3"].decode(self.scales) * self.whole
+        if self.global_scale is not None:
+            return FORMATS["fp8_e4m3"].decode(self.scales) * self.global_scale
         return self.scales
 
     @property
     def offsets(self) -> Float[Tensor, "rows G"]:
         """What is taken from the table's values before."""
-        if self.zeros is None:
+        if self.zero_points is None:
             return torch.zeros_like(self.scales, dtype=torch.float32)
-        return self.spec.table.decode(self.zeros)
+        return self.spec.table.decode(self.zero_points)
 
     def encode(self, weight: Float[Tensor, "N K"]) -> UInt8[Tensor, "N K"]:
         """The codes of the nearest values; beyond the ends of the grid, those of its ends."""
@@ -213,7 +213,7 @@ def fit_groups(groups: Float[Tensor, "rows G n"], spec: Spec) -> Grid:
     if spec.table.scales == "e4m3":
         coder = FORMATS["fp8_e4m3"]
         whole = _or_one(needed.max() / coder.largest)
-        return Grid(spec, coder.encode(needed / whole), whole=whole)
+        return Grid(spec, coder.encode(needed / whole), global_scale=whole)
     return Grid(spec, _or_one(needed))
 
 
@@ -222,7 +222,7 @@ def _with_zero_points(groups: Tensor, spec: Spec) -> Grid:
     low, high = groups.amin(-1).clamp_max(0), groups.amax(-1).clamp_min(0)
     levels = spec.table.levels
     steps = _or_one((high / 2 - low / 2) / ((levels[-1] - levels[0]) / 2))  # no sum overflows
-    return Grid(spec, steps, zeros=spec.table.encode(levels[0] - low / steps))
+    return Grid(spec, steps, zero_points=spec.table.encode(levels[0] - low / steps))
 
 
 def _or_one(steps: Tensor) -> Tensor:

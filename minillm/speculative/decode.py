@@ -57,7 +57,7 @@ class Verified(Row):
     Attributes:
         guesses: what was proposed.
         q: (G, V), what each guess was drawn from.
-        scores: (G + 1, V), the target's logits at each guess and behind the last.
+        target_logits: (G + 1, V), at each guess and behind the last.
         u: (G + 1,), the uniforms of `verify`.
         accepted: guesses that it kept; a stop token among them may end the row before the last.
         sampler: what made distributions of logits.
@@ -65,7 +65,7 @@ class Verified(Row):
 
     guesses: tuple[int, ...]
     q: Tensor
-    scores: Tensor
+    target_logits: Tensor
     u: Tensor
     accepted: int
     sampler: Sampler
@@ -73,7 +73,7 @@ class Verified(Row):
     @property
     def p(self) -> Float[Tensor, "G1 V"]:
         """The target's distribution at each guess and behind the last."""
-        return self.sampler.probabilities(self.scores)
+        return self.sampler.probabilities(self.target_logits)
 
     @property
     def judged(self) -> int:

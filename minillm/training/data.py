@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minillm.tokens import encode_all, lead_with_end_of_text
 from minillm.training.recipe import Recipe
-from minillm.training.text_data import read_texts, read_tokenizer, split_tail, train_tokenizer
+from minillm.training.text_data import read_texts, split_tail, tokenizer_named, train_tokenizer
 from minillm.transformer import Transformer
 
 __all__ = ["TrainingData", "describe"]
@@ -49,7 +49,7 @@ class TrainingData:
         if tokenizer_json is not None:
             tokenizer = lead_with_end_of_text(Tokenizer.from_str(tokenizer_json))
         elif source := recipe.tokenizer or recipe.teacher:
-            tokenizer = read_tokenizer(source)
+            tokenizer = tokenizer_named(source)
         else:
             tokenizer = train_tokenizer(texts, recipe.vocabulary)
         nbytes = sum(len(text.encode()) for text in held_out)

@@ -23,7 +23,7 @@ from minillm import checkpoint
 from minillm.checkpoint import folder, shipped
 from minillm.tokens import END_OF_TEXT, lead_with_end_of_text
 
-__all__ = ["batch_rows", "read_texts", "read_tokenizer", "split_tail", "train_tokenizer"]
+__all__ = ["batch_rows", "read_texts", "split_tail", "tokenizer_named", "train_tokenizer"]
 
 _LONG_WORD = re.compile(r"(\S{1000})")
 
@@ -104,7 +104,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return lead_with_end_of_text(tokenizer)
 
 
-def read_tokenizer(name: str) -> Tokenizer:
+def tokenizer_named(name: str) -> Tokenizer:
     """The tokenizer of a shipped model or of a folder, made to lead every text with end-of-text.
 
     Raises:

@@ -87,13 +87,6 @@ def test_the_committed_lesson_has_no_flaws(path: Path):
 
 
 @each_lesson
-def test_one_stem_names_the_code_the_explorer_the_lesson_and_its_test(path: Path):
-    stem = path.stem.partition("_")[2]
-    for twin in (f"minillm/{stem}.py", f"widgets/{stem}.py", f"tests/test_{stem}.py"):
-        assert (ROOT / twin).is_file(), f"{path.name} has no {twin}"
-
-
-@each_lesson
 def test_only_listed_cells_go_uncompared_and_an_assertion_follows_each(path: Path):
     code = code_of(READ[path.stem])
     assert [cell.id for cell in code if is_measured(cell)] == MEASURING.get(path.stem, [])

@@ -350,7 +350,7 @@ from minillm import load
 from minillm.measure.evaluation import evaluate
 from minillm.gptq.model import gptq_model
 from minillm.data.heldout import stories
-from minillm.scaling.kbit import rounded
+from minillm.quantization.simulated import rounded
 from minillm.quantization.rounding import Spec, dequantize
 from minillm.quantization.model import matrices
 from minillm.tokens import encode_all

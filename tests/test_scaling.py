@@ -16,17 +16,9 @@ from minillm.data import heldout, recorded
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.model import quantize_model
 from minillm.quantization.rounding import Spec
+from minillm.quantization.simulated import rounded
 from minillm.scaling import kbit
-from minillm.scaling.kbit import (
-    PRECISIONS,
-    KBit,
-    best_at,
-    frontier,
-    loss_at,
-    measure,
-    rounded,
-    stored_bits,
-)
+from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at, measure, stored_bits
 from minillm.tokens import encode_all
 
 SPECS = [Spec("int3", symmetric=False), Spec("int4", 4), Spec("nf4", "tensor")]

@@ -1,6 +1,7 @@
 """The layers' arrows, the layout, and what the packages never do; read from the sources."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -252,6 +253,22 @@ def test_a_lesson_is_one_stem() -> None:
         assert code.is_dir() or code.with_suffix(".py").is_file(), f"{lesson.name} has no code"
         for path in (f"widgets/{stem}.py", f"tests/test_{stem}.py"):
             assert (ROOT / path).is_file(), f"{lesson.name} has no {path}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_lesson_imports_earlier_lessons_only(path: Path) -> None:
+    lessons = {p.stem[3:]: p.stem[:2] for p in path.parent.glob("*.ipynb")}
+    code = "".join(
+        f"{line}\n"
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+        for line in "".join(cell["source"]).splitlines()
+        if line.startswith(("from minillm", "from widgets"))
+    )
+    rooms = set(re.findall(r"^from (?:minillm|widgets)\.(\w+)", code, re.MULTILINE))
+    assert code
+    last = max(path.stem[:2], "03")  # 00 to 03 share the ground
+    assert [room for room in rooms if lessons.get(room, "00") > last] == []
 
 
 @each_module

@@ -28,7 +28,7 @@ from minillm.data import recorded
 from minillm.files import read_json
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.rounding import Spec
-from minillm.scaling.kbit import rounded
+from minillm.quantization.simulated import rounded
 from minillm.scaling.overtraining import FORMATS, Point, Rate, Text
 from minillm.training.data import TrainingData, describe
 from minillm.training.recipe import Recipe

@@ -1,7 +1,8 @@
 """Fewer bits: tables of values, scales for groups of weights, models stored in both.
 
 To read in this order: `formats` (a table of values), `rounding` (numbers to codes and scales),
-`packing` (codes to bytes), `layers` and `model`, `smoothing` (outliers moved into weights).
+`packing` (codes to bytes), `layers` and `model`, `simulated` (the
+same in floats), `smoothing` (outliers moved into weights).
 """
 
 from minillm.quantization.formats import FORMATS

@@ -14,20 +14,19 @@ and left out of the count. `minillm kbit` records it all (`minillm.commands.kbit
 Source: arXiv 2212.09720, which finds 4 bits best almost everywhere from 19M to 176B parameters.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from minillm.data import recorded
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Granularity, Spec, dequantize, quantize
+from minillm.quantization.rounding import Granularity, Spec
+from minillm.quantization.simulated import rounded
 from minillm.transformer import Transformer
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "loss_at",
     "measure",
     "read",
-    "rounded",
     "stored_bits",
 ]
 
@@ -62,25 +60,6 @@ class KBit:
     embedding: bool
     stored: int
     loss: float
-
-
-def rounded(model: Transformer, spec: Spec, *, embedding: bool = True) -> Transformer:
-    """A plain model with its matrices rounded to nearest, and in floats again.
-
-    It computes what `minillm.quantization.model.quantize_model` does, without unpacking in each
-    pass.
-
-    Args:
-        model: stays as it is.
-        spec: of every matrix.
-        embedding: round it, and the head, as well.
-    """
-    twin = copy.deepcopy(model)
-    for name, weight in matrices(twin).items():
-        if embedding or name not in ("embed", "head"):
-            with torch.no_grad():
-                weight.copy_(dequantize(quantize(weight, spec)))
-    return twin
 
 
 def stored_bits(model: Transformer, spec: Spec | None, *, embedding: bool = True) -> int:

@@ -64,6 +64,13 @@ class Model(Protocol):
     def head(self, hidden: Tensor) -> Tensor: ...
 
 
+def contiguous(model: Model) -> NewCache:
+    """`KVCache`s of a model, on its device and in its dtype."""
+    return lambda rows, capacity: KVCache(
+        model.config, rows, capacity, device=model.device, dtype=model.dtype
+    )
+
+
 @dataclass(frozen=True)
 class Step:
     """One round of a decoder.
@@ -163,13 +170,6 @@ def decode_cached(
     batch = Batch(model.config, prompts, max_new_tokens, sampler, generators, stop, model.device)
     make = cache or contiguous(model)
     return _cache(model, batch, make(len(batch.texts), max(batch.limits)))
-
-
-def contiguous(model: Model) -> NewCache:
-    """`KVCache`s of a model, on its device and in its dtype."""
-    return lambda rows, capacity: KVCache(
-        model.config, rows, capacity, device=model.device, dtype=model.dtype
-    )
 
 
 def _cache(model: Model, batch: Batch, cache: Cache) -> Iterator[Step]:

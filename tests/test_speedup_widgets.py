@@ -39,7 +39,7 @@ def made(guesses: int, accepted: int, seconds: tuple[float, float, float], rows:
         ended=False,
         guesses=(0,) * guesses,
         q=torch.ones(guesses, 2) / 2,
-        scores=torch.zeros(guesses + 1, 2),
+        target_logits=torch.zeros(guesses + 1, 2),
         u=torch.zeros(guesses + 1),
         accepted=accepted,
         sampler=Sampler(),

@@ -347,7 +347,8 @@ def test_a_step_of_a_long_film_touches_no_more_than_that_of_a_short_one(
 def test_it_plays_as_many_steps_a_second_as_asked(mount: Mount, rate: int) -> None:
     """By a clock that the test moves."""
     page = mount(growth(TOKENS), rate=rate, loop=True)
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
     page.evaluate("""() => {
       window.steps = 0;
       new MutationObserver(() => window.steps++).observe(

@@ -68,10 +68,14 @@ def _tells(text: str, answer: str, unit: str) -> str:
 
     >>> _tells("about 2.1 times", "2.13", "x"), _tells("2 layers", "2.13", "x")
     ('2.1 times', '')
+    >>> _tells("in 16 bits", "16.1", "x"), _tells("in 16 bits", "16.1", "bits")
+    ('', '16 bits')
     """
     digits, exponent = _parts(answer)
     value, known = float(digits) * 10**exponent, _half(digits) * 10**exponent
     for match in _NUMBER.finditer(text):
+        if match["word"] == "bits" != unit:  # the name of a format
+            continue
         scale, has_unit = _meaning(match["word"] or "", unit)
         digits, exponent = _parts(match["number"])
         scale *= 10**exponent

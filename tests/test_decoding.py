@@ -6,6 +6,7 @@ The scripted model reaches every end: it answers from a list, whatever the text 
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import count, product
 from typing import Any
 
@@ -19,6 +20,9 @@ from minillm import GREEDY, KVCache, ModelConfig, Sampler, Transformer
 from minillm.batch import Row
 from minillm.data.heldout import openings
 from minillm.decoding import Step
+from minillm.jacobi import decode_jacobi
+from minillm.lookahead import decode_lookahead
+from minillm.speculative import PromptLookup, decode_speculative
 
 Tiny = Callable[..., Transformer]
 Decode = Callable[..., Iterator[Step]]
@@ -40,6 +44,45 @@ def test_cached_equals_recomputed(seed: int, temperature: float) -> None:
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_row_of_a_batch_equals_the_row_alone(seed: int, temperature: float) -> None:
     oracles.rows_alone(minillm, seed, temperature)
+
+
+class OfTheProtocol:
+    """A cache with the members of `minillm.attention.Cache` and no other."""
+
+    def __init__(self, cache: KVCache):
+        self._cache = cache
+        self.append, self.advance = cache.append, cache.advance
+        self.truncate, self.keep = cache.truncate, cache.keep
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self._cache.lengths
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        minillm.decode_cached,
+        partial(decode_speculative, drafter=PromptLookup(longest=1)),
+        partial(decode_jacobi, block=4),
+        partial(decode_lookahead, W=3, N=3, G=3),
+    ],
+    ids=["cached", "speculative", "jacobi", "lookahead"],
+)
+def test_a_decoder_writes_into_the_cache_it_is_given(decode: Decode) -> None:
+    model = oracles.tiny(minillm)
+    prompts, made = [[1, 2, 1, 2, 1], [3, 4]], list[KVCache]()
+
+    def new(rows: int, capacity: int) -> OfTheProtocol:
+        made.append(KVCache(model.config, rows, capacity, dtype=torch.float64))
+        return OfTheProtocol(made[-1])
+
+    run = partial(decode, model, prompts, max_new_tokens=12)
+    steps = list(run(cache=new))
+    assert minillm.collect(iter(steps)) == minillm.collect(run())
+    [cache] = made
+    assert cache.lengths == steps[-1].cached == (16, 13)
+    assert cache.keys[:, :, :, :13].abs().sum(-1).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,7 +12,8 @@ import minillm
 from minillm import Sampler, Transformer
 from minillm.tokens import encode, pieces
 from widgets.common.chart import BASELINE
-from widgets.decoding import SHOWN, CostExplorer, DistributionExplorer
+from widgets.decoding import CostExplorer, DistributionExplorer
+from widgets.decoding.explorers import SHOWN
 
 TEXT = "Lily was sad because she"
 ODD = ["", "\n\t ", "🎈", "<b>bold</b> & 'quoted'", "שלום עולם", "\x00", "a b " * 600]

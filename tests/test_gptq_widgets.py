@@ -18,9 +18,8 @@ from widgets.common.film import Bars, Heat
 from widgets.common.film import quantize as shades
 from widgets.common.stable import digits
 from widgets.common.svg import picture, summary
-from widgets.gptq import ColumnExplorer
-from widgets.gptq_film import column_film
-from widgets.gptq_rounding import Rounding, relative_error
+from widgets.gptq import ColumnExplorer, column_film, relative_error
+from widgets.gptq.rounding import Rounding
 
 N, K = 5, 12
 

@@ -20,15 +20,16 @@ from widgets import jacobi_exercises
 from widgets.common.exercises import judge
 from widgets.common.film import Film, Grid
 from widgets.common.svg import picture, summary
-from widgets.jacobi import JacobiExplorer, pairs_elsewhere, right_behind, settling_film
-from widgets.jacobi_gain import (
+from widgets.jacobi import (
+    JacobiExplorer,
     JacobiGainExplorer,
-    Passes,
-    cost_at,
+    LawModel,
     measure_blocks,
-    rate,
+    pairs_elsewhere,
+    right_behind,
+    settling_film,
 )
-from widgets.jacobi_laws import LawModel
+from widgets.jacobi.gain import Passes, cost_at, rate
 
 PROMPT = [3, 1, 4, 1, 5]
 

@@ -21,16 +21,19 @@ from widgets.common.exercises import judge
 from widgets.common.film import Cell, Change, Film, Grid, Heat, Lane, Lanes
 from widgets.common.player import StepPlayer
 from widgets.common.svg import picture, summary
-from widgets.jacobi_gain import cost_at, rate
-from widgets.jacobi_laws import LawModel
+from widgets.jacobi import LawModel
+from widgets.jacobi.gain import cost_at, rate
 from widgets.lookahead import (
     LookaheadExplorer,
     LookaheadGainExplorer,
     MaskExplorer,
+    found_in_text,
+    mask_film,
     measure_settings,
+    run_film,
 )
-from widgets.lookahead_mask import SENTENCES, Place, mask_film, places, reason
-from widgets.lookahead_run import agreed, found_in_text, run_film
+from widgets.lookahead.mask import SENTENCES, Place, places, reason
+from widgets.lookahead.run import agreed
 
 PROMPT = [3, 1, 4, 1, 5]
 SIZES = [(1, 2, 1), (3, 2, 2), (4, 4, 2), (5, 4, 5), (2, 6, 3), (8, 3, 8)]

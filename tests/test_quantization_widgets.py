@@ -11,15 +11,17 @@ from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets import quantization_exercises
 from widgets.common.exercises import judge
 from widgets.quantization import (
+    BitExplorer,
+    DuelExplorer,
     FormatsExplorer,
     GridExplorer,
     LayerErrorExplorer,
     Stored,
     error_by_layer,
 )
-from widgets.quantization_bits import BitExplorer, described, neighbours
-from widgets.quantization_duel import DuelExplorer, relative_error, with_outliers
-from widgets.quantization_exercises import advantage
+from widgets.quantization.bits import described, neighbours
+from widgets.quantization.duel import relative_error, with_outliers
+from widgets.quantization.exercises import advantage
 
 
 @pytest.fixture

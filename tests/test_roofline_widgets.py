@@ -13,7 +13,7 @@ from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
 from widgets.common.chart import BASELINE, COLOURS
 from widgets.common.stable import digits
-from widgets.kv_cache_exercises import LLAMA_3_8B
+from widgets.kv_cache.exercises import LLAMA_3_8B
 from widgets.roofline import FreeBatchExplorer, RooflineExplorer, roofline_chart
 
 MIB = 1 << 20

@@ -12,7 +12,8 @@ from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at
 from minillm.scaling.overtraining import Format, Point, decay_effect, trend
 from widgets import scaling_exercises
 from widgets.common.exercises import judge
-from widgets.scaling import HypothesisExplorer, LawExplorer, losses_at, megabytes
+from widgets.scaling import HypothesisExplorer, LawExplorer, losses_at
+from widgets.scaling.law import megabytes
 
 
 def family() -> list[KBit]:

@@ -15,17 +15,19 @@ from minillm.sparsity.neurons import firing_rates
 from widgets.common.exercises import judge
 from widgets.common.film import Film, Heat
 from widgets.common.svg import picture
-from widgets.sparsity import AttentionExplorer, NeuronExplorer, attention_film, neuron_film
-from widgets.sparsity_exercises import SIZES, Rows
-from widgets.sparsity_gain import (
-    Cost,
+from widgets.sparsity import (
+    AttentionExplorer,
+    NeuronExplorer,
     RateExplorer,
     SkippingExplorer,
     UnionExplorer,
-    crossover,
+    attention_film,
     measure_costs,
-    texts_together,
+    neuron_film,
 )
+from widgets.sparsity.batches import texts_together
+from widgets.sparsity.exercises import SIZES, Rows
+from widgets.sparsity.gain import Cost, crossover
 
 T = 7
 NAMES = [f"t{i}" for i in range(T)]

@@ -23,9 +23,8 @@ from widgets.common.exercises import judge
 from widgets.common.film import Bars, Film, Lane, Lanes
 from widgets.common.player import StepPlayer
 from widgets.common.svg import picture, summary
-from widgets.speculative import AcceptanceExplorer, BugHunt, rounds_film, turns_film
-from widgets.speculative_exercises import P, Q
-from widgets.speculative_hunt import Meters
+from widgets.speculative import AcceptanceExplorer, BugHunt, Meters, rounds_film, turns_film
+from widgets.speculative.exercises import P, Q
 
 ODD = ["\n", "<b>&amp;</b>", "🎈", "שלום", " \t", "", "\x00"]
 PROMPT = [1, 2, 3]

@@ -23,7 +23,7 @@ from minillm.speedup.gain import Costs, Gain, measure_gain
 from widgets import speedup_exercises
 from widgets.common.exercises import judge
 from widgets.speedup import BatchExplorer, GainExplorer, SplitExplorer
-from widgets.speedup_exercises import ACCEPTANCE, C, V
+from widgets.speedup.exercises import ACCEPTANCE, C, V
 
 
 def pair() -> tuple[Transformer, Transformer]:

@@ -16,8 +16,9 @@ from minillm.roofline import work
 from minillm.tokens import encode
 from widgets.common.exercises import judge
 from widgets.common.film import BLANK, Film, Heat, Lanes
-from widgets.transformer import LONGEST, ForwardExplorer, follow, forward_film, watch
-from widgets.transformer_exercises import looks_back
+from widgets.transformer import ForwardExplorer, forward_film, watch
+from widgets.transformer.exercises import looks_back
+from widgets.transformer.watching import LONGEST, follow
 
 TEXT = "Tom had a red ball. He lost the red"
 ODD = ["", "\n\t  ", "🎈 schadenfreude", "<b>bold</b> & 'quoted'", "שלום עולם", "a " * 600]

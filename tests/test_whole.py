@@ -39,11 +39,10 @@ from minillm.speedup.acceptance import acceptance
 from minillm.speedup.batch import measure_batches
 from minillm.speedup.gain import measure_gain
 from minillm.whole import whole, wholes
-from widgets.jacobi_gain import measure_blocks
+from widgets.jacobi import measure_blocks
 from widgets.lookahead import measure_settings
-from widgets.sparsity import attention_film
-from widgets.sparsity_gain import measure_costs
-from widgets.transformer_exercises import looks_back
+from widgets.sparsity import attention_film, measure_costs
+from widgets.transformer.exercises import looks_back
 
 MODEL = tiny(minillm)
 CONFIG, DRAFTER = MODEL.config, DraftModel(MODEL)

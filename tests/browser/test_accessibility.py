@@ -14,7 +14,7 @@ from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.data.heldout import bench_prompts
 from widgets.speculative import AcceptanceExplorer, BugHunt, turns_film
 from minillm.speedup.gain import Costs, Gain
-from widgets.speculative_hunt import Meters
+from widgets.speculative import Meters
 from widgets.speedup import GainExplorer
 
 text = "The cat sat on the mat. The cat sat on"
@@ -35,7 +35,7 @@ BugHunt(Meters(exact, other, prompts))""",
 EXPLORERS |= {
     "jacobi": """\
 from widgets.jacobi import JacobiExplorer, JacobiGainExplorer
-from widgets.jacobi_gain import Passes
+from widgets.jacobi.gain import Passes
 from widgets.lookahead import LookaheadExplorer, MaskExplorer
 
 JacobiExplorer(model, tokenizer, ["Once upon a time"], new=6)""",
@@ -48,7 +48,8 @@ JacobiGainExplorer(plain, {"random": {1: plain, 4: block}}, {1: 1.0, 4: 1.3})"""
 EXPLORERS |= {
     "attention": """\
 from widgets.sparsity import AttentionExplorer, NeuronExplorer
-from widgets.sparsity_gain import Cost, RateExplorer, SkippingExplorer, UnionExplorer
+from widgets.sparsity import RateExplorer, SkippingExplorer, UnionExplorer
+from widgets.sparsity.gain import Cost
 
 AttentionExplorer(model, tokenizer, "Once upon a time")""",
     "neurons": """\
@@ -63,8 +64,8 @@ SkippingExplorer({share: {1: Cost((2e-4, 1e-4), (9, 5), (9, 5))} for share in (0
 EXPLORERS |= {
     "grid": """\
 from widgets.quantization import GridExplorer, LayerErrorExplorer
-from widgets.quantization_bits import BitExplorer
-from widgets.quantization_duel import DuelExplorer
+from widgets.quantization import BitExplorer
+from widgets.quantization import DuelExplorer
 
 GridExplorer(model)""",
     "layers": "LayerErrorExplorer(model)",

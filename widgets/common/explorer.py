@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -11,7 +11,7 @@ from widgets.common.controls import Explorer
 from widgets.common.film import Film
 from widgets.common.player import StepPlayer
 
-__all__ = ["FilmExplorer", "choice", "own_text", "slider"]
+__all__ = ["FilmExplorer", "choice", "numbers", "own_text", "slider"]
 
 
 class FilmExplorer(Explorer):
@@ -49,6 +49,13 @@ def slider(name: str, low: int, high: int, first: int) -> ipywidgets.IntSlider:
     """A whole number, read when the slider comes to rest."""
     return ipywidgets.IntSlider(
         first, low, high, description=name, continuous_update=False, layout={"width": "19em"}
+    )
+
+
+def numbers(name: str, options: Iterable[int], first: int) -> ipywidgets.SelectionSlider:
+    """One of these whole numbers."""
+    return ipywidgets.SelectionSlider(
+        options=[(f"{n:,}", n) for n in options], value=first, description=name
     )
 
 

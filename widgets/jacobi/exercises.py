@@ -10,7 +10,7 @@ from typing import Any
 from minillm.decoding import collect, decode_cached
 from minillm.jacobi import decode_jacobi
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
-from widgets.jacobi_laws import Law, LawModel
+from widgets.jacobi.laws import Law, LawModel
 
 __all__ = [
     "A_PASS",

@@ -16,7 +16,7 @@ from minillm.data.heldout import stories
 from minillm.tokens import encode
 from minillm.whole import whole
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
-from widgets.transformer import watch
+from widgets.transformer.watching import watch
 
 __all__ = ["check", "hint", "looks_back"]
 

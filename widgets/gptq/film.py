@@ -16,7 +16,7 @@ from minillm.gptq.columns import Column
 from widgets.common.film import Bars, BarsAt, Film, Heat, Number, Patch, Rect
 from widgets.common.film import quantize as shades
 from widgets.common.stable import digits
-from widgets.gptq_rounding import Rounding
+from widgets.gptq.rounding import Rounding
 
 __all__ = ["column_film"]
 

@@ -20,8 +20,8 @@ from minillm.tokens import encode, pieces
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film
 from widgets.common.strings import say
-from widgets.speculative_hunt import BugHunt
-from widgets.speculative_rounds import rounds_film, turns_film
+from widgets.speculative.hunt import BugHunt
+from widgets.speculative.rounds import rounds_film, turns_film
 
 __all__ = ["AcceptanceExplorer", "BugHunt", "rounds_film", "turns_film"]
 

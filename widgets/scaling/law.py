@@ -1,28 +1,18 @@
-"""Two experiments as charts: loss against bits stored, and loss that rounding adds against tokens.
-
-Both draw points that commands of `minillm` recorded: `minillm kbit` and `minillm hypothesis`.
-"""
+"""The k-bit law as a chart: loss against bits stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import product
-from statistics import fmean
-from typing import get_args
 
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, loss_at
-from minillm.scaling.overtraining import FORMATS, Format, Point, Rate, Text, decay_effect, trend
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.explorer import choice
-from widgets.common.stable import digits, verbatim
+from widgets.common.stable import digits
 from widgets.common.strings import say
 
-__all__ = ["HypothesisExplorer", "LawExplorer", "losses_at", "megabytes", "probability"]
+__all__ = ["LawExplorer", "losses_at", "megabytes"]
 
 _BUDGETS = 13
-_MEAN = "mean"  # of all seeds
-_FOUND = 0.05  # a p value up to it is called found
 
 
 def losses_at(points: Sequence[KBit], stored: float) -> dict[int, float]:
@@ -39,15 +29,6 @@ def losses_at(points: Sequence[KBit], stored: float) -> dict[int, float]:
 def megabytes(bits: float) -> str:
     """As text, in millions of bytes."""
     return f"{digits(bits / 8e6)} MB"
-
-
-def probability(p: Fraction) -> str:
-    """As text; it was counted exactly, and reads alike on every machine.
-
-    >>> probability(Fraction(1, 8))
-    '0.12'
-    """
-    return verbatim(f"{float(p):.2g}")
 
 
 class LawExplorer(ChartExplorer):
@@ -118,71 +99,4 @@ class LawExplorer(ChartExplorer):
             f"Embedding {counted}, {megabytes(self['budget'])}: loss {said} nats a token "
             f"({say('tag.measured')}, between sizes interpolated). A precision that is not named "
             "has no model of that size."
-        )
-
-
-class HypothesisExplorer(ChartExplorer):
-    """What rounding adds to the loss of models that read ever more tokens.
-
-    Args:
-        points: of all arms and seeds.
-    """
-
-    def __init__(self, points: Sequence[Point]):
-        self._all = points
-        seeds = sorted({point.seed for point in points})
-        super().__init__(
-            {
-                "format": choice("format", FORMATS, value="int3"),
-                "show": choice(
-                    "show", {"mean of seeds": _MEAN} | {f"seed {seed}": seed for seed in seeds}
-                ),
-            }
-        )
-
-    def _arm(self, text: Text, rate: Rate) -> Curve:
-        """The loss added by number of tokens, as chosen."""
-        form, chosen = self["format"], self["show"]
-        added: dict[int, list[float]] = {}
-        for point in self._all:
-            if (point.text, point.rate) == (text, rate) and chosen in (_MEAN, point.seed):
-                added.setdefault(point.tokens, []).append(point.added(form))
-        tokens = sorted(added)
-        return Curve(
-            f"{text} text, {rate}",
-            [n / 1e6 for n in tokens],
-            [fmean(added[n]) for n in tokens],
-        )
-
-    def _trends(self) -> dict[tuple[Text, Rate], Fraction]:
-        """By arm, the p value of "more tokens, more loss added"."""
-        form: Format = self["format"]
-        arms = product(get_args(Text), get_args(Rate))
-        return {arm: trend(self._all, *arm, form).p for arm in arms}
-
-    def chart(self) -> Chart:
-        trends = self._trends()
-        found = sum(p <= _FOUND for p in trends.values())
-        return Chart(
-            title=f"{self['format']}: the loss added grows with the tokens in {found} of "
-            f"{len(trends)} arms",
-            x_title="tokens read (millions); the learning rate stayed constant, or had decayed",
-            y_title="loss added (nats a token)",
-            series=tuple(self._arm(text, rate) for text, rate in trends),
-        )
-
-    def summary(self) -> str:
-        form: Format = self["format"]
-        trends = ", ".join(
-            f"{text} text and {rate} rate {probability(p)}"
-            for (text, rate), p in self._trends().items()
-        )
-        decays = ", ".join(
-            f"{text} text {probability(decay_effect(self._all, text, form).p)}"
-            for text in get_args(Text)
-        )
-        return (
-            f"{form}. How often chance alone would look so: more tokens, more loss added, {trends} "
-            f"(Page); decayed above constant rate, {decays} (Wilcoxon). All seeds; "
-            f"{say('tag.computed')} of recorded runs."
         )

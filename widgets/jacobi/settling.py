@@ -19,7 +19,7 @@ from minillm.tokens import encode, pieces
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Cell, Change, Film, Grid, Number
 from widgets.common.page import bare, visible
-from widgets.jacobi_gain import (
+from widgets.jacobi.gain import (
     JacobiGainExplorer,
     measure_blocks,
     pairs_elsewhere,

@@ -22,8 +22,8 @@ from minillm.quantization.rounding import Spec, dequantize, quantize
 from widgets.common.explorer import FilmExplorer, choice
 from widgets.common.film import Film
 from widgets.common.stable import digits, verbatim
-from widgets.gptq_film import column_film
-from widgets.gptq_rounding import Rounding, relative_error
+from widgets.gptq.film import column_film
+from widgets.gptq.rounding import Rounding, relative_error
 
 __all__ = ["ColumnExplorer", "relative_error"]
 

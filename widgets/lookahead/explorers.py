@@ -1,35 +1,24 @@
-"""Explorers of lookahead decoding: who sees whom in a pass, a run pass by pass, what it gains."""
+"""Explorers of lookahead decoding: who sees whom in a pass, and a run pass by pass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import ipywidgets
 from tokenizers import Tokenizer
 
-from minillm import Sampler, Transformer, decode_cached, generators
-from minillm.decoding import Model
+from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES
 from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
 from minillm.tokens import encode, pieces
-from minillm.whole import wholes
 from widgets.common.explorer import FilmExplorer, choice, own_text, slider
 from widgets.common.film import Film
-from widgets.jacobi_gain import GainExplorer, Passes, measure_passes, rate
-from widgets.lookahead_mask import mask_film
-from widgets.lookahead_run import found_in_text, run_film
+from widgets.jacobi.gain import rate
+from widgets.lookahead.mask import mask_film
+from widgets.lookahead.run import found_in_text, run_film
 
-__all__ = [
-    "LookaheadExplorer",
-    "LookaheadGainExplorer",
-    "MaskExplorer",
-    "found_in_text",
-    "mask_film",
-    "measure_settings",
-    "run_film",
-]
+__all__ = ["LookaheadExplorer", "MaskExplorer"]
 
 
 class _RunExplorer(FilmExplorer):
@@ -157,51 +146,4 @@ class LookaheadExplorer(_RunExplorer):
             f"tokens in {len(rows)} passes, {rate(tokens, len(rows))} tokens a pass. In {right} "
             f"passes a guess was right; {copied} of these n-grams stood in the text already. "
             "Computed."
-        )
-
-
-def measure_settings(
-    model: Model,
-    prompts: Sequence[Sequence[int]],
-    widths: Sequence[int],
-    lengths: Sequence[int],
-    *,
-    max_new_tokens: int = 48,
-) -> tuple[Passes, dict[int, dict[int, Passes]]]:
-    """Plain decoding, and lookahead by N of `lengths` and W = G of `widths`.
-
-    Raises:
-        ValueError: widths that are no whole numbers from 1, or lengths that are none from 2.
-    """
-    widths, lengths = wholes("widths", widths, least=1), wholes("lengths", lengths, least=2)
-    common: dict[str, Any] = {"max_new_tokens": max_new_tokens}
-    decoders: dict[Any, Any] = {"plain": partial(decode_cached, model, **common)} | {
-        (N, W): partial(decode_lookahead, model, W=W, N=N, G=W, **common)
-        for N in lengths
-        for W in widths
-    }
-    found = measure_passes(decoders, prompts)
-    return found["plain"], {N: {W: found[N, W] for W in widths} for N in lengths}
-
-
-class LookaheadGainExplorer(GainExplorer):
-    """Lookahead decoding by N and by W = G: compression, cost, and what is left.
-
-    Args:
-        plain, runs: from `measure_settings`.
-        V: from `minillm.measure.machine.measure_tokens`.
-    """
-
-    def __init__(
-        self, plain: Passes, runs: Mapping[int, Mapping[int, Passes]], V: Mapping[int, float]
-    ):
-        lengths, widths = sorted(runs), sorted(next(iter(runs.values()), {}))
-        super().__init__(
-            plain,
-            {f"N = {N}": [runs[N][W] for W in sorted(runs[N])] for N in lengths},
-            V,
-            [f"{W}" for W in widths],
-            x_title="tokens that a pass reads, on average: at most (W + G)(N - 1)",
-            names=("N", "W = G"),
-            first=(f"N = {lengths[len(lengths) // 2]}" if runs else "", len(widths) // 2),
         )

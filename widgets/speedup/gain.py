@@ -14,6 +14,7 @@ import ipywidgets
 from minillm.speedup.formulas import break_even
 from minillm.speedup.gain import Gain
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve, Level
+from widgets.common.explorer import numbers
 from widgets.common.strings import say
 
 __all__ = ["BatchExplorer", "GainExplorer", "SplitExplorer"]
@@ -36,7 +37,7 @@ class GainExplorer(ChartExplorer):
         super().__init__(
             {
                 "run": ipywidgets.Dropdown(options=list(runs.items()), description="run"),
-                "gamma": _slider("gamma", self._gammas, _four(self._gammas)),
+                "gamma": numbers("gamma", self._gammas, _four(self._gammas)),
                 "cost": ipywidgets.SelectionSlider(
                     options=[("0", 0.0), ("¼", 0.25), ("½", 0.5), ("as it is", 1.0), ("2×", 2.0),
                              ("4×", 4.0)],
@@ -94,7 +95,7 @@ class SplitExplorer(ChartExplorer):
 
     def __init__(self, runs: Mapping[str, Mapping[int, Gain]]):
         self._runs, gammas = runs, _gammas(runs)
-        super().__init__({"gamma": _slider("gamma", gammas, _four(gammas))})
+        super().__init__({"gamma": numbers("gamma", gammas, _four(gammas))})
 
     def chart(self) -> Chart:
         labels = ["draft", "verify", "rest", "whole round", "as many tokens, plain"]
@@ -136,10 +137,6 @@ def _four(gammas: Sequence[int]) -> int:
     return min(gammas, key=lambda G: abs(G - 4))
 
 
-def _slider(name: str, options: Sequence[int], first: int) -> ipywidgets.SelectionSlider:
-    return ipywidgets.SelectionSlider(options=list(options), value=first, description=name)
-
-
 class BatchExplorer(ChartExplorer):
     """What guessing gains where many texts are written at once.
 
@@ -154,7 +151,7 @@ class BatchExplorer(ChartExplorer):
                 "show": ipywidgets.Dropdown(
                     options=["speed-up", "tokens a second"], description="show"
                 ),
-                "batch": _slider("batch", list(self._rates), max(self._rates)),
+                "batch": numbers("batch", list(self._rates), max(self._rates)),
             }
         )
 

@@ -1,128 +1,22 @@
-"""The explorer of one forward pass: a text's way from tokens to the next one, with every shape.
-
-`watch` runs the model once and returns what hooks saw; `forward_film` tells it station by station
-for one layer and head; `ForwardExplorer` puts text, layer and head under the reader's hands.
-
-Dimensions: T tokens, C width, H query heads, G key/value heads, D head dim, F MLP width.
-"""
+"""The film of one forward pass: a text's way from tokens to the next one, with every shape."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import ipywidgets
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from minillm import ModelConfig, Transformer
+from minillm import ModelConfig
 from minillm.attention import attention_weights
 from minillm.roofline import work
-from minillm.tokens import END_OF_TEXT, encode, pieces
-from minillm.transformer import Block
+from minillm.tokens import END_OF_TEXT
 from minillm.whole import whole
 from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
-from widgets.common.player import StepPlayer
-from widgets.common.svg import Pictured
-from widgets.common.theme import css
+from widgets.transformer.watching import LONGEST, Pass
 
-__all__ = ["LONGEST", "ForwardExplorer", "Pass", "Seen", "follow", "forward_film", "watch"]
-
-LONGEST = 24  # tokens of the reader's text whose labels a heat map of half the width can show
-LIKELIEST = 4  # next tokens shown
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one block computed.
-
-    Attributes:
-        q, k, v: what attention got, (B, H, T, D) and twice (B, G, T, D), positions turned in.
-        middle: the residual stream between attention and MLP, (B, T, C).
-        gate: the activated gate of the MLP, (B, T, F).
-        out: the residual stream after the block, (B, T, C).
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    middle: Tensor
-    gate: Tensor
-    out: Tensor
-
-
-@torch.no_grad()
-def watch(model: Transformer, tokens: Tensor, mask: Tensor | None = None) -> tuple[Seen, ...]:
-    """One forward pass of (B, T) tokens under a (T, T) mask, and what hooks saw in each block."""
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
-    seen: list[dict[str, Tensor]] = [{} for _ in blocks]
-    hooks: list[Any] = []
-    for block, here in zip(blocks, seen, strict=True):
-        hooks += [
-            block.attention.attend.register_forward_pre_hook(
-                lambda _, given, here=here: here.update(zip("qkv", given, strict=False))
-            ),
-            block.mlp_norm.register_forward_pre_hook(
-                lambda _, given, here=here: here.update(middle=given[0])
-            ),
-            block.mlp.act.register_forward_hook(
-                lambda _, given, made, here=here: here.update(gate=made)
-            ),
-            block.register_forward_hook(lambda _, given, made, here=here: here.update(out=made)),
-        ]
-    try:
-        model.hidden(tokens, mask=mask)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return tuple(Seen(**here) for here in seen)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One text's forward pass, as the explorer needs it.
-
-    Attributes:
-        tokens, pieces: of the text, at most `LONGEST`.
-        cut: whether the text was longer.
-        layers: what each block computed.
-        likeliest: the next tokens with their probabilities, the first one first.
-        readings: what the head makes of the last token's stream, after the embedding and after
-            each half of each layer: (token, probability).
-    """
-
-    tokens: tuple[int, ...]
-    pieces: tuple[str, ...]
-    cut: bool
-    layers: tuple[Seen, ...]
-    likeliest: tuple[tuple[str, float], ...]
-    readings: tuple[tuple[str, float], ...]
-
-
-@torch.no_grad()
-def follow(model: Transformer, tokenizer: Tokenizer, text: str) -> Pass:
-    """Run the model once on the start of a text."""
-    whole = encode(tokenizer, text)
-    tokens = whole[:LONGEST]
-    batch = torch.tensor([tokens], device=model.device)
-    layers = watch(model, batch)
-    streams = [model.embed(batch), *(x for layer in layers for x in (layer.middle, layer.out))]
-    last = torch.stack([stream[0, -1] for stream in streams])  # (1 + 2 layers, C)
-    best = model.head(model.norm(last)).softmax(-1).topk(LIKELIEST)
-    named = [
-        tuple(zip(pieces(tokenizer, ids), found, strict=True))
-        for ids, found in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
-    return Pass(
-        tokens=tuple(tokens),
-        pieces=tuple(pieces(tokenizer, tokens)),
-        cut=len(whole) > LONGEST,
-        layers=layers,
-        likeliest=named[-1],
-        readings=tuple(row[0] for row in named),
-    )
+__all__ = ["forward_film"]
 
 
 @dataclass(frozen=True)
@@ -412,59 +306,4 @@ def _numbers(run: Pass, stations: list[Station]) -> tuple[Number, ...]:
         Number("parameters here", tuple(f"{s.parameters:,}" for s in stations), "computed"),
         Number("FLOPs here, all heads", tuple(f"{s.flops:,}" for s in stations), "computed"),
         Number("next token, if the logits were read here", tuple(readings), "computed"),
-    )
-
-
-class ForwardExplorer(Pictured, ipywidgets.VBox):
-    """One forward pass on the reader's own text, inside of the layer and head of their choice.
-
-    Args:
-        model, tokenizer: as `minillm.load` gives them.
-        text: what the reader starts from.
-        layer, head: what is shown first.
-    """
-
-    def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, text: str, layer: int = 0, head: int = 0
-    ):
-        self._model, self._tokenizer = model, tokenizer
-        config = model.config
-        self.text = ipywidgets.Text(
-            text, description="text", continuous_update=False, layout={"width": "34em"}
-        )
-        self.layer = _choice("layer", config.num_hidden_layers, layer)
-        self.head = _choice("head", config.num_attention_heads, head)
-        self._pass = follow(model, tokenizer, text)
-        film = self._film()
-        self.player = StepPlayer(film, step=film.steps - 1)
-        self.text.observe(self._read, "value")
-        for control in (self.layer, self.head):
-            control.observe(self._show, "value")
-        row = ipywidgets.HBox([self.text, self.layer, self.head], layout={"flex_flow": "row wrap"})
-        super().__init__([ipywidgets.HTML(f"<style>{css()}</style>"), row, self.player])
-        self.add_class("minillm")
-
-    def picture(self) -> str:
-        return self.player.picture()
-
-    def summary(self) -> str:
-        return f"Layer {self.layer.value}, head {self.head.value}. {self.player.summary()}"
-
-    def _film(self) -> Film:
-        return forward_film(self._pass, self._model.config, self.layer.value, self.head.value)
-
-    def _read(self, _change: Any) -> None:
-        self._pass = follow(self._model, self._tokenizer, self.text.value)
-        self._show()
-
-    def _show(self, _change: Any = None) -> None:
-        step = self.player.step  # every layer and head has the same stations
-        with self.player.hold_sync():
-            self.player.film = self._film()
-            self.player.step = step
-
-
-def _choice(name: str, count: int, value: int) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=range(count), value=value, description=name, layout={"width": "10em"}
     )

@@ -1,4 +1,4 @@
-"""Explorers of the roofline: where the phases of inference stand, and when a batch is free."""
+"""Where prefill and decoding stand under a machine's roofline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from minillm import ModelConfig
 from minillm.data.hardware import ACCELERATORS, Accelerator
 from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
-from widgets.common.chart import Chart, ChartExplorer, Curve, Level
+from widgets.common.chart import Chart, ChartExplorer, Curve
+from widgets.common.explorer import numbers
 from widgets.common.stable import digits, verbatim
 from widgets.common.strings import say
 
-__all__ = ["FreeBatchExplorer", "RooflineExplorer", "free_batch_chart", "roofline_chart"]
+__all__ = ["RooflineExplorer", "roofline_chart"]
 
 _GIGA = 1e9
 
@@ -94,8 +95,8 @@ class RooflineExplorer(ChartExplorer):
                 "machine": ipywidgets.Dropdown(
                     options=list(machines.items()), value=machine, description="machine"
                 ),
-                "together": _slider("together", [2**k for k in range(10)], 8),
-                "context": _slider("context", [2**k for k in range(4, 18)], 512),
+                "together": numbers("together", [2**k for k in range(10)], 8),
+                "context": numbers("context", [2**k for k in range(4, 18)], 512),
             },
             folded={
                 "model": ipywidgets.Dropdown(
@@ -147,105 +148,3 @@ class RooflineExplorer(ChartExplorer):
         if isinstance(machine, Accelerator):
             return machine.flops, machine.bandwidth
         return machine.flops, machine.bandwidth_at(self._phases()["decode"].nbytes)
-
-
-def free_batch_chart(
-    measured: Mapping[str, Mapping[int, float]],
-    predicted: Mapping[int, float],
-    recorded: tuple[str, Mapping[int, float]],
-    mark: tuple[str, int],
-    *,
-    title: str,
-    together: str,
-) -> Chart:
-    """The time of m tokens together over the time of one; see `FreeBatchExplorer`.
-
-    Args:
-        mark: a measured run and an m to be looked at.
-    """
-    label, reference = recorded
-    runs = {**measured, "roofline": predicted, label: reference}
-    curves = [Curve(name, *_points(_ratios(run))) for name, run in runs.items()]
-    highest = max(max(curve.y) for curve in curves)
-    most = min(max(max(curve.x) for curve in curves), 1.2 * highest)  # else it dwarfs the others
-    name, m = mark
-    ratio = measured[name][m] / measured[name][1]
-    return Chart(
-        title=title,
-        x_title=f"m: {together}",
-        y_title="time of m over time of one",
-        series=(Curve("no gain", [0, most], [0, most], baseline=True), *curves),
-        levels=(Level("free", 1.0),),
-        note=(m, ratio, f"{ratio:.2f}×"),
-    )
-
-
-def _ratios(run: Mapping[int, float]) -> list[tuple[float, float]]:
-    return [(m, run[m] / run[1]) for m in sorted(run)]
-
-
-class FreeBatchExplorer(ChartExplorer):
-    """What m tokens together cost, measured in some runs, predicted, and on another machine.
-
-    Args:
-        measured: runs by name (of kernels, say): the seconds of a pass over m tokens, by m.
-        predicted: the seconds that the roofline gives, by m.
-        recorded: what another run is called, and its times by m, in any unit.
-        title: the point that the chart makes.
-        together: what the m are.
-
-    Raises:
-        ValueError: a run without m = 1.
-    """
-
-    def __init__(
-        self,
-        measured: Mapping[str, Mapping[int, float]],
-        predicted: Mapping[int, float],
-        recorded: tuple[str, Mapping[int, float]],
-        *,
-        title: str,
-        together: str = "tokens of one text",
-    ):
-        runs = {**measured, "roofline": predicted, recorded[0]: recorded[1]}
-        for name, run in runs.items():
-            if 1 not in run:
-                raise ValueError(f"{name!r} has no time of one: it has those of {sorted(run)}")
-        self._measured, self._predicted, self._recorded = measured, predicted, recorded
-        self._title, self._together = title, together
-        common = sorted(set.intersection(*(set(run) for run in runs.values())))
-        super().__init__(
-            {
-                "run": ipywidgets.Dropdown(options=list(measured), description="run"),
-                "m": _slider("m", common, common[-1]),
-            }
-        )
-
-    def chart(self) -> Chart:
-        return free_batch_chart(
-            self._measured,
-            self._predicted,
-            self._recorded,
-            (self["run"], self["m"]),
-            title=self._title,
-            together=self._together,
-        )
-
-    def summary(self) -> str:
-        name, m = self["run"], self["m"]
-        label, reference = self._recorded
-        run = self._measured[name]
-        ratio = run[m] / run[1]
-        predicted = self._predicted[m] / self._predicted[1]
-        return (
-            f"{name}: one takes {1e3 * run[1]:.2f} ms, {m} {self._together} take "
-            f"{1e3 * run[m]:.2f} ms, {ratio:.2f} times as long, so each is {m / ratio:.1f} times "
-            f"cheaper ({say('tag.measured')}); the roofline says {predicted:.2f} times "
-            f"({say('tag.computed')}), {label} {reference[m] / reference[1]:.2f}."
-        )
-
-
-def _slider(name: str, options: Sequence[int], first: int) -> ipywidgets.SelectionSlider:
-    return ipywidgets.SelectionSlider(
-        options=[(f"{n:,}", n) for n in options], value=first, description=name
-    )

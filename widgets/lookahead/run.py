@@ -8,7 +8,7 @@ from itertools import accumulate
 from minillm.lookahead.decode import LookaheadStep, Looked
 from widgets.common.film import Cell, Change, Film, Grid, Lane, Lanes, Number
 from widgets.common.page import bare, visible
-from widgets.jacobi_gain import rate
+from widgets.jacobi.gain import rate
 
 __all__ = ["agreed", "found_in_text", "run_film"]
 

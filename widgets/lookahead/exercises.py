@@ -9,9 +9,10 @@ from minillm.jacobi import decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
 from minillm.lookahead.mask import lookahead_layout
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
-from widgets.jacobi_exercises import guarded
-from widgets.jacobi_laws import Law, LawModel
-from widgets.lookahead_mask import SENTENCES, Place, places, reason
+from widgets.jacobi import LawModel
+from widgets.jacobi.exercises import guarded
+from widgets.jacobi.laws import Law
+from widgets.lookahead.mask import SENTENCES, Place, places, reason
 
 __all__ = ["FREE", "SIZES", "VOCABULARY", "Place", "check", "hint", "tokens_a_pass"]
 

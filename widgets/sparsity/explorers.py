@@ -1,0 +1,124 @@
+"""Explorers of zeros: the attention of a text under a threshold, and which neurons it opens.
+
+Dimensions: L layers, T tokens, H query heads, F MLP width.
+"""
+
+from __future__ import annotations
+
+import ipywidgets
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from minillm.sparsity.counting import Observed, observe
+from minillm.sparsity.neurons import firing_rates
+from minillm.tokens import encode, pieces
+from minillm.transformer import Transformer
+from widgets.common.explorer import FilmExplorer
+from widgets.common.film import Film
+from widgets.sparsity.films import LONGEST, attention_film, neuron_film
+
+__all__ = ["AttentionExplorer", "NeuronExplorer"]
+
+
+class _TextExplorer(FilmExplorer):
+    """A film of the reader's own text; a change of another control keeps the token at hand."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        text: str,
+        controls: dict[str, ipywidgets.ValueWidget],
+    ):
+        self._model, self._tokenizer = model, tokenizer
+        field = ipywidgets.Text(
+            text, description="text", continuous_update=False, layout={"width": "34em"}
+        )
+        super().__init__({"text": field, **controls})
+
+    def refresh(self) -> None:
+        step = self.player.step
+        super().refresh()
+        self.player.step = min(step, self.player.film.steps - 1)
+
+    def _read(self) -> tuple[Observed, list[str]]:
+        """What the model does with the text, and its tokens' names."""
+        tokens = encode(self._tokenizer, self["text"])[:LONGEST]
+        seen = observe(self._model, torch.tensor([tokens], device=self._model.device))
+        return seen, pieces(self._tokenizer, tokens)
+
+
+class AttentionExplorer(_TextExplorer):
+    """How much of attention is small, on the reader's own text.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        text: what the reader starts from; at most `LONGEST` tokens of it are read.
+        layer, head: what is shown first.
+    """
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, text: str, layer: int = 0, head: int = 0
+    ):
+        config = model.config
+        heads = [
+            (f"layer {i}, head {j}", (i, j))
+            for i in range(config.num_hidden_layers)
+            for j in range(config.num_attention_heads)
+        ]
+        thresholds = [(f"{x:g}", x) for x in (0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3)]
+        super().__init__(
+            model,
+            tokenizer,
+            text,
+            {
+                "head": ipywidgets.Dropdown(options=heads, value=(layer, head), description="head"),
+                "threshold": ipywidgets.SelectionSlider(
+                    options=thresholds, value=0.03, description="threshold"
+                ),
+                "of_maximum": ipywidgets.Checkbox(
+                    False, description="in units of each query's largest weight"
+                ),
+            },
+        )
+
+    def film(self) -> Film:
+        seen, names = self._read()
+        layer, head = self["head"]
+        return attention_film(
+            seen, names, layer, head, self["threshold"], of_maximum=self["of_maximum"]
+        )
+
+    def summary(self) -> str:
+        *_, head, everywhere = self.player.film.numbers
+        where = self.controls["head"].label.capitalize()
+        return (
+            f"{where}: {head.at(0)} of the weights seen count as zero; over all heads, "
+            f"{everywhere.at(0)}. Computed."
+        )
+
+
+class NeuronExplorer(_TextExplorer):
+    """Which neurons open, token by token, on the reader's own text.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        text: what the reader starts from; at most `LONGEST` tokens of it are read.
+        gates: (L, B, T, F) of other texts, which say how hot each neuron is.
+    """
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, text: str, gates: Tensor):
+        self._rates = firing_rates(gates)
+        super().__init__(model, tokenizer, text, {})
+
+    def film(self) -> Film:
+        return neuron_film(*self._read(), self._rates)
+
+    def summary(self) -> str:
+        last = self.player.film.steps - 1
+        _, shut, independent = (number.at(last) for number in self.player.film.numbers)
+        return (
+            f"{last + 1} tokens leave {shut} of all gates shut; were gates independent, it would "
+            f"be {independent}. Computed."
+        )

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import nbformat
 
-from widgets.lesson_file import MEASURED
+from widgets.notebooks.file import MEASURED
 
 __all__ = ["Cell", "cells_of", "needed"]
 
 NEAR = 1e-3
-_METER = "widgets.common.meter"
+_METER = "widgets.common.meter.meters"
 _EQUAL = {"equal", "allclose", "isclose"}  # attributes
 
 

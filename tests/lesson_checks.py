@@ -18,8 +18,8 @@ from deviations import NoisyProducts, deviated, other_logits, spoiled_caches, wr
 from lesson_cells import Cell, needed
 
 from minillm.decoding import Step
-from widgets.common import meter as meters
-from widgets.common.exactness import Verdict
+from widgets.common.meter import meters
+from widgets.common.meter.exactness import Verdict
 
 __all__ = ["unnoticed"]
 

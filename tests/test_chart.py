@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from widgets.common.chart import (
+from widgets.common.chart.chart import (
     BASELINE,
     Chart,
     ChartExplorer,

@@ -11,7 +11,7 @@ from torch import Tensor
 import minillm
 from minillm import Sampler, Transformer
 from minillm.tokens import encode, pieces
-from widgets.common.chart import BASELINE
+from widgets.common.chart.chart import BASELINE
 from widgets.decoding import CostExplorer, DistributionExplorer
 from widgets.decoding.explorers import SHOWN
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from widgets.common import elsewhere
-from widgets.common.elsewhere import NOISE, SLOWER, BusyClock, Rounding
+from widgets.notebooks import elsewhere
+from widgets.notebooks.elsewhere import NOISE, SLOWER, BusyClock, Rounding
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

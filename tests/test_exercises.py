@@ -15,13 +15,25 @@ import torch
 from IPython.core.compilerop import CachingCompiler
 from torch import Tensor
 
+import widgets.decoding.exercises as decoding_exercises
+import widgets.gptq.exercises as gptq_exercises
+import widgets.kv_cache.exercises as kv_cache_exercises
+import widgets.roofline.exercises as roofline_exercises
 from minillm.config import ModelConfig
 from minillm.kv_cache import kv_bytes
 from minillm.transformer import Transformer
-from widgets import decoding_exercises, gptq_exercises, kv_cache_exercises, roofline_exercises
-from widgets.common import attempt
-from widgets.common.exercises import Verdict, check, exercise, hint, judge, right, run, wrong
-from widgets.common.solutions import solutions, try_solutions
+from widgets.common.exercises import (
+    Verdict,
+    attempt,
+    check,
+    exercise,
+    hint,
+    judge,
+    right,
+    run,
+    wrong,
+)
+from widgets.common.exercises.solutions import solutions, try_solutions
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

@@ -241,7 +241,7 @@ def test_other_refusals() -> None:
 def test_it_closes_the_gap_of_round_to_nearest(bits: int, share: float, tmp_path: Path) -> None:
     """Of the matrices of the blocks; calibrated on one half of the stories, measured on another.
 
-    Rounding noise alone (`widgets.common.elsewhere.Rounding`) moved the shares of this text from
+    Rounding noise alone (`widgets.notebooks.elsewhere.Rounding`) moved the shares of this text from
     54 to 76 % in 4 bits, and from 58 to 83 % in 3.
     """
     model, tokenizer = load("stories")

@@ -14,10 +14,10 @@ from minillm.gptq.columns import gptq, round_trip_error
 from minillm.gptq.hessian import Hessian, damped, hessians
 from minillm.quantization.model import matrices
 from minillm.quantization.rounding import Spec, dequantize, quantize
-from widgets.common.film import Bars, Heat
-from widgets.common.film import quantize as shades
+from widgets.common.drawing.film import Bars, Heat
+from widgets.common.drawing.film import quantize as shades
+from widgets.common.drawing.svg import picture, summary
 from widgets.common.stable import digits
-from widgets.common.svg import picture, summary
 from widgets.gptq import ColumnExplorer, column_film, relative_error
 from widgets.gptq.rounding import Rounding
 

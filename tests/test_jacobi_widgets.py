@@ -16,14 +16,14 @@ from minillm import Sampler, Transformer, decode_cached, decode_recomputed, gene
 from minillm.decoding import collect
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
-from widgets import jacobi_exercises
+from widgets.common.drawing.film import Film, Grid
+from widgets.common.drawing.svg import picture, summary
 from widgets.common.exercises import judge
-from widgets.common.film import Film, Grid
-from widgets.common.svg import picture, summary
 from widgets.jacobi import (
     JacobiExplorer,
     JacobiGainExplorer,
     LawModel,
+    exercises,
     measure_blocks,
     pairs_elsewhere,
     right_behind,
@@ -483,7 +483,7 @@ def test_laws() -> None:
     assert judge("07.3", (sixteen, nine, two)).grade == "right"
     assert judge("07.3", (sixteen, nine, lambda text: 5)).grade == "right"
     assert judge("07.3", (sixteen, ..., two)).grade == "open"
-    assert jacobi_exercises.passes_of(sixteen, 1) == 16
+    assert exercises.passes_of(sixteen, 1) == 16
 
 
 def test_a_film_weighs_little() -> None:

@@ -16,9 +16,9 @@ from minillm.data.hardware import ACCELERATORS
 from minillm.data.public_models import MODELS, PublicModel
 from minillm.decoding import Step, collect
 from minillm.roofline import work
-from widgets.common.film import BLANK, Film, Heat, Lane, Lanes
+from widgets.common.drawing.film import BLANK, Film, Heat, Lane, Lanes
+from widgets.common.drawing.svg import picture, summary
 from widgets.common.player import StepPlayer
-from widgets.common.svg import picture, summary
 from widgets.kv_cache import CapacityExplorer, batch_film, growth_film
 
 ODD = ["\n", "<b>&amp;</b>", "🎈", "שלום", " \t", "", "\x00"]

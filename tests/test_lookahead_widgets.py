@@ -16,17 +16,17 @@ from minillm import Transformer
 from minillm.decoding import collect
 from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
 from minillm.lookahead.mask import lookahead_layout
-from widgets import lookahead_exercises
+from widgets.common.drawing.film import Cell, Change, Film, Grid, Heat, Lane, Lanes
+from widgets.common.drawing.svg import picture, summary
 from widgets.common.exercises import judge
-from widgets.common.film import Cell, Change, Film, Grid, Heat, Lane, Lanes
 from widgets.common.player import StepPlayer
-from widgets.common.svg import picture, summary
 from widgets.jacobi import LawModel
 from widgets.jacobi.gain import cost_at, rate
 from widgets.lookahead import (
     LookaheadExplorer,
     LookaheadGainExplorer,
     MaskExplorer,
+    exercises,
     found_in_text,
     mask_film,
     measure_settings,
@@ -541,4 +541,4 @@ def test_what_it_lives_on() -> None:
     assert verdict.grade == "right"
     assert "Lookahead: 3.05 and 1.00" in verdict.says
     assert judge("08.3", (ten, ...)).grade == "open"
-    assert lookahead_exercises.tokens_a_pass(endless) == (1, 1)
+    assert exercises.tokens_a_pass(endless) == (1, 1)

@@ -20,8 +20,8 @@ from minillm.sampling import Sampler
 from minillm.speculative.decode import decode_speculative
 from minillm.speculative.drafters import DraftModel, early_exit
 from minillm.transformer import Transformer
-from widgets.common.exactness import compare
 from widgets.common.meter import Watched, compare_cache, measure, meter, watch
+from widgets.common.meter.exactness import compare
 
 PROMPTS = [[0, 5, 6, 7], [0, 9]]
 TwinOf = Callable[[Transformer], Transformer]

@@ -18,10 +18,10 @@ from nbformat import NotebookNode
 from minillm.commands import main as cli
 from minillm.commands import notebooks as notebooks_command
 from minillm.commands.lab import lessons
-from widgets.common.memory import peak_megabytes
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
-from widgets.lesson_file import MEASURED, flaws
-from widgets.notebooks import MACHINES, audit, execute, main
+from widgets.notebooks.execute import MACHINES, audit, execute, main
+from widgets.notebooks.file import MEASURED, flaws
+from widgets.notebooks.memory import peak_megabytes
 
 ROOT = Path(__file__).parents[1]
 LESSONS = lessons()
@@ -174,7 +174,7 @@ def test_a_lessons_memory_is_not_that_of_the_process_that_runs_it(tmp_path: Path
 def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("widgets.notebooks.MACHINES", range(1, 2))
+    monkeypatch.setattr("widgets.notebooks.execute.MACHINES", range(1, 2))
     clean = written(tmp_path / "clean.ipynb", "print(1)")
     before = clean.read_bytes()
     dirty = written(
@@ -217,7 +217,7 @@ def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
 def test_the_command_writes_outputs_and_nothing_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("widgets.notebooks.MACHINES", range(1, 2))
+    monkeypatch.setattr("widgets.notebooks.execute.MACHINES", range(1, 2))
     lesson = written(
         tmp_path / "lesson.ipynb",
         "import ipywidgets\nfrom widgets.common.stable import digits, verbatim",
@@ -260,7 +260,7 @@ def test_the_subcommand_runs_the_lessons_asked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(notebooks_command.subprocess, "call", lambda line: asked.append(line) or 3)
     assert cli.main(["notebooks", "run", "02"]) == 3
     assert cli.main(["notebooks", "run"]) == 3
-    command = [sys.executable, "-P", "-m", "widgets.notebooks"]
+    command = [sys.executable, "-P", "-m", "widgets.notebooks.execute"]
     second = next(str(path) for path in LESSONS if path.stem == "02_kv_cache")
     assert asked == [[*command, second], [*command, *map(str, LESSONS)]]
     assert cli.main(["notebooks", "run", "77"]) == 2

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import ipywidgets
 import pytest
 
-from widgets.common.film import (
+from widgets.common.drawing.film import (
     Bar,
     Bars,
     BarsAt,
@@ -24,9 +24,9 @@ from widgets.common.film import (
     quantize,
     width,
 )
+from widgets.common.drawing.svg import Pictured, picture, summary
 from widgets.common.player import StepPlayer
 from widgets.common.strings import CATALOGUE, say
-from widgets.common.svg import Pictured, picture, summary
 from widgets.common.theme import DARK, LIGHT, MARKS, SERIES, STATES, contrast, css, template
 
 ODD = [

@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from widgets.common import predict as predict_module
+from widgets.common.predict import control as predict_module
 from widgets.common.predict import predict
-from widgets.common.question import Outcome, Question, with_unit
-from widgets.common.reveal import html
-from widgets.common.spoilers import spoilers
+from widgets.common.predict.question import Outcome, Question, with_unit
+from widgets.common.predict.reveal import html
+from widgets.common.predict.spoilers import spoilers
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SPEED = Question("02.speed", "How many times faster?", 1, 100, "x")

@@ -8,7 +8,6 @@ import torch
 from minillm import Transformer
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.rounding import Spec, dequantize, quantize
-from widgets import quantization_exercises
 from widgets.common.exercises import judge
 from widgets.quantization import (
     BitExplorer,
@@ -18,6 +17,7 @@ from widgets.quantization import (
     LayerErrorExplorer,
     Stored,
     error_by_layer,
+    exercises,
 )
 from widgets.quantization.bits import described, neighbours
 from widgets.quantization.duel import relative_error, with_outliers
@@ -238,4 +238,4 @@ def test_favourites_are_checked(answer: Any, state: str, told: str) -> None:
 
 def test_advantage_is_one_for_what_both_hold() -> None:
     assert advantage([127.0, 2.0, 1.0, 64.0] * 2) != 1
-    assert set(quantization_exercises.__all__) == {"advantage", "check", "hint"}
+    assert set(exercises.__all__) == {"advantage", "check", "hint"}

@@ -11,7 +11,7 @@ from minillm import Transformer
 from minillm.data.hardware import ACCELERATORS
 from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
-from widgets.common.chart import BASELINE, COLOURS
+from widgets.common.chart.chart import BASELINE, COLOURS
 from widgets.common.stable import digits
 from widgets.kv_cache.exercises import LLAMA_3_8B
 from widgets.roofline import FreeBatchExplorer, RooflineExplorer, roofline_chart

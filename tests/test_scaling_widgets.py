@@ -10,9 +10,8 @@ import pytest
 from minillm.scaling import kbit
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at
 from minillm.scaling.overtraining import Format, Point, decay_effect, trend
-from widgets import scaling_exercises
 from widgets.common.exercises import judge
-from widgets.scaling import HypothesisExplorer, LawExplorer, losses_at
+from widgets.scaling import HypothesisExplorer, LawExplorer, exercises, losses_at
 from widgets.scaling.law import megabytes
 
 
@@ -228,4 +227,4 @@ def test_means_that_mislead(answer: Any, grade: str, says: str) -> None:
 
 
 def test_the_exercises_offer_their_checks() -> None:
-    assert set(scaling_exercises.__all__) == {"check", "hint"}
+    assert set(exercises.__all__) == {"check", "hint"}

@@ -12,9 +12,9 @@ import minillm
 from minillm import Transformer
 from minillm.sparsity.counting import Observed, mass_of_top, observe, share_below
 from minillm.sparsity.neurons import firing_rates
+from widgets.common.drawing.film import Film, Heat
+from widgets.common.drawing.svg import picture
 from widgets.common.exercises import judge
-from widgets.common.film import Film, Heat
-from widgets.common.svg import picture
 from widgets.sparsity import (
     AttentionExplorer,
     NeuronExplorer,

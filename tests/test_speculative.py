@@ -40,7 +40,7 @@ from minillm.speculative.exactness import (
 from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.speculative.verification import residual, verify
 from minillm.speedup.formulas import AdaptiveGamma
-from widgets.common.exactness import compare
+from widgets.common.meter.exactness import compare
 
 SEEDS = range(4)
 ADAPTIVE = AdaptiveGamma(0.1, (1.0, 1.02, 1.04, 1.06, 1.08))

@@ -20,9 +20,8 @@ from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.speedup.batch import measure_batches
 from minillm.speedup.formulas import AdaptiveGamma, break_even, speedup
 from minillm.speedup.gain import Costs, Gain, measure_gain
-from widgets import speedup_exercises
 from widgets.common.exercises import judge
-from widgets.speedup import BatchExplorer, GainExplorer, SplitExplorer
+from widgets.speedup import BatchExplorer, GainExplorer, SplitExplorer, exercises
 from widgets.speedup.exercises import ACCEPTANCE, C, V
 
 
@@ -375,8 +374,8 @@ def test_so_many_guesses_mistaken(answer: Any, told: str) -> None:
 
 
 def test_every_mistake_with_the_number_of_guesses_has_answers_of_its_own() -> None:
-    rules = [speedup_exercises._rule(), *speedup_exercises._MISTAKEN.values()]
-    assert len({tuple(speedup_exercises._tried(rule)) for rule in rules}) == len(rules)
+    rules = [exercises._rule(), *exercises._MISTAKEN.values()]
+    assert len({tuple(exercises._tried(rule)) for rule in rules}) == len(rules)
 
 
 def test_a_wrong_number_of_guesses_is_shown_beside_the_right_one() -> None:

@@ -14,8 +14,8 @@ from minillm import Transformer
 from minillm.attention import attention_weights
 from minillm.roofline import work
 from minillm.tokens import encode
+from widgets.common.drawing.film import BLANK, Film, Heat, Lanes
 from widgets.common.exercises import judge
-from widgets.common.film import BLANK, Film, Heat, Lanes
 from widgets.transformer import ForwardExplorer, forward_film, watch
 from widgets.transformer.exercises import looks_back
 from widgets.transformer.watching import LONGEST, follow

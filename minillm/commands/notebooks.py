@@ -29,4 +29,5 @@ def run(arguments: Namespace) -> int:
         FileNotFoundError: there are no lessons.
     """
     paths = [find(name) for name in arguments.lesson] or lessons()
-    return subprocess.call([sys.executable, "-P", "-m", "widgets.notebooks", *map(str, paths)])
+    command = [sys.executable, "-P", "-m", "widgets.notebooks.execute"]
+    return subprocess.call([*command, *map(str, paths)])

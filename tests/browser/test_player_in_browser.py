@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from widgets.common.film import (
+from widgets.common.drawing.film import (
     Cell,
     Change,
     Film,

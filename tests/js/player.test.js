@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { at, clamp, Field, fill, pieces } from "../../widgets/common/player.js";
+import { at, clamp, Field, fill, pieces } from "../../widgets/common/player/player.js";
 
-const SOURCE = new URL("../../widgets/common/player.js", import.meta.url);
+const SOURCE = new URL("../../widgets/common/player/player.js", import.meta.url);
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 
 test("at finds the last entry not after a step, from any start", () => {

@@ -16,9 +16,9 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from widgets.common.page import PAD, Page, visible
+from widgets.common.drawing.page import PAD, Page, visible
+from widgets.common.drawing.svg import Pictured
 from widgets.common.strings import say
-from widgets.common.svg import Pictured
 from widgets.common.theme import LIGHT, STATES, css
 
 __all__ = ["CLOSE", "OPEN", "RIGHT", "WRONG", "Card", "Note", "Statement"]

@@ -10,10 +10,10 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from widgets.common.svg import Pictured
+from widgets.common.drawing.svg import Pictured
 from widgets.common.theme import css
 
-__all__ = ["Explorer", "Readout"]
+__all__ = ["Explorer", "Readout", "choice", "numbers", "own_text", "slider"]
 
 _HERE = Path(__file__).parent
 
@@ -21,8 +21,8 @@ _HERE = Path(__file__).parent
 class Readout(anywidget.AnyWidget):
     """The line under a chart. In the browser it names the chart's figure and sliders."""
 
-    _esm = (_HERE / "chart.js").read_text(encoding="utf-8")
-    _css = css() + (_HERE / "chart.css").read_text(encoding="utf-8")
+    _esm = (_HERE / "controls.js").read_text(encoding="utf-8")
+    _css = css() + (_HERE / "controls.css").read_text(encoding="utf-8")
 
     text = traitlets.Unicode().tag(sync=True)
 
@@ -84,3 +84,30 @@ def _shown(on: bool) -> str:
 
 def _row(controls: Iterable[ipywidgets.Widget]) -> ipywidgets.HBox:
     return ipywidgets.HBox(list(controls), layout={"flex_flow": "row wrap"})
+
+
+def choice(name: str, options: Any, **more: Any) -> ipywidgets.Dropdown:
+    """A list to choose from; a mapping names its options."""
+    listed = list(options.items()) if isinstance(options, Mapping) else list(options)
+    return ipywidgets.Dropdown(options=listed, description=name, **more)
+
+
+def slider(name: str, low: int, high: int, first: int) -> ipywidgets.IntSlider:
+    """A whole number, read when the slider comes to rest."""
+    return ipywidgets.IntSlider(
+        first, low, high, description=name, continuous_update=False, layout={"width": "19em"}
+    )
+
+
+def numbers(name: str, options: Iterable[int], first: int) -> ipywidgets.SelectionSlider:
+    """One of these whole numbers."""
+    return ipywidgets.SelectionSlider(
+        options=[(f"{n:,}", n) for n in options], value=first, description=name
+    )
+
+
+def own_text() -> ipywidgets.Text:
+    """A prompt of the reader's own."""
+    return ipywidgets.Text(
+        description="own prompt", continuous_update=False, layout={"width": "32em"}
+    )

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from minillm import Sampler, Transformer
 from minillm.tokens import encode, pieces
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
-from widgets.common.page import visible
+from widgets.common.drawing.page import visible
 
 __all__ = ["CostExplorer", "DistributionExplorer"]
 

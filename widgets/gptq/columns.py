@@ -19,8 +19,9 @@ from minillm.gptq.columns import gptq
 from minillm.gptq.hessian import hessians
 from minillm.quantization.model import matrices
 from minillm.quantization.rounding import Spec, dequantize, quantize
-from widgets.common.explorer import FilmExplorer, choice
-from widgets.common.film import Film
+from widgets.common.controls import choice
+from widgets.common.drawing.film import Film
+from widgets.common.player import FilmExplorer
 from widgets.common.stable import digits, verbatim
 from widgets.gptq.film import column_film
 from widgets.gptq.rounding import Rounding, relative_error

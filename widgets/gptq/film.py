@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.gptq.columns import Column
-from widgets.common.film import Bars, BarsAt, Film, Heat, Number, Patch, Rect
-from widgets.common.film import quantize as shades
+from widgets.common.drawing.film import Bars, BarsAt, Film, Heat, Number, Patch, Rect
+from widgets.common.drawing.film import quantize as shades
 from widgets.common.stable import digits
 from widgets.gptq.rounding import Rounding
 

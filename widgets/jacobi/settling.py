@@ -16,9 +16,10 @@ from tokenizers import Tokenizer
 from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES, Iterate, JacobiStep, decode_jacobi
 from minillm.tokens import encode, pieces
-from widgets.common.explorer import FilmExplorer, choice, own_text, slider
-from widgets.common.film import Cell, Change, Film, Grid, Number
-from widgets.common.page import bare, visible
+from widgets.common.controls import choice, own_text, slider
+from widgets.common.drawing.film import Cell, Change, Film, Grid, Number
+from widgets.common.drawing.page import bare, visible
+from widgets.common.player import FilmExplorer
 from widgets.jacobi.gain import (
     JacobiGainExplorer,
     measure_blocks,

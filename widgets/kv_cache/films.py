@@ -8,7 +8,18 @@ from itertools import accumulate
 from minillm import ModelConfig
 from minillm.decoding import Step
 from minillm.roofline import work
-from widgets.common.film import Bar, Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect
+from widgets.common.drawing.film import (
+    Bar,
+    Cell,
+    Change,
+    Film,
+    Heat,
+    Lane,
+    Lanes,
+    Number,
+    Patch,
+    Rect,
+)
 
 __all__ = ["batch_film", "growth_film"]
 

@@ -12,8 +12,9 @@ from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES
 from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
 from minillm.tokens import encode, pieces
-from widgets.common.explorer import FilmExplorer, choice, own_text, slider
-from widgets.common.film import Film
+from widgets.common.controls import choice, own_text, slider
+from widgets.common.drawing.film import Film
+from widgets.common.player import FilmExplorer
 from widgets.jacobi.gain import rate
 from widgets.lookahead.mask import mask_film
 from widgets.lookahead.run import found_in_text, run_film

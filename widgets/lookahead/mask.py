@@ -13,8 +13,8 @@ from functools import cached_property
 
 from minillm.lookahead.decode import Looked
 from minillm.lookahead.mask import Layout, lookahead_layout
-from widgets.common.film import Cell, Change, Film, Grid, Heat, Number, Patch, Rect
-from widgets.common.page import bare, visible
+from widgets.common.drawing.film import Cell, Change, Film, Grid, Heat, Number, Patch, Rect
+from widgets.common.drawing.page import bare, visible
 
 __all__ = ["SENTENCES", "Place", "mask_film", "places", "reason"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from minillm.lookahead.decode import LookaheadStep, Looked
-from widgets.common.film import Cell, Change, Film, Grid, Lane, Lanes, Number
-from widgets.common.page import bare, visible
+from widgets.common.drawing.film import Cell, Change, Film, Grid, Lane, Lanes, Number
+from widgets.common.drawing.page import bare, visible
 from widgets.jacobi.gain import rate
 
 __all__ = ["agreed", "found_in_text", "run_film"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ipywidgets
 
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
-from widgets.common.explorer import numbers
+from widgets.common.controls import numbers
 from widgets.common.strings import say
 
 __all__ = ["FreeBatchExplorer", "free_batch_chart"]

@@ -13,7 +13,7 @@ from minillm.data.hardware import ACCELERATORS, Accelerator
 from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
 from widgets.common.chart import Chart, ChartExplorer, Curve
-from widgets.common.explorer import numbers
+from widgets.common.controls import numbers
 from widgets.common.stable import digits, verbatim
 from widgets.common.strings import say
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 from minillm.scaling.overtraining import FORMATS, Format, Point, Rate, Text, decay_effect, trend
 from widgets.common.chart import Chart, ChartExplorer, Curve
-from widgets.common.explorer import choice
+from widgets.common.controls import choice
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, loss_at
 from widgets.common.chart import Chart, ChartExplorer, Curve
-from widgets.common.explorer import choice
+from widgets.common.controls import choice
 from widgets.common.stable import digits
 from widgets.common.strings import say
 

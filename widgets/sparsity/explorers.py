@@ -14,8 +14,8 @@ from minillm.sparsity.counting import Observed, observe
 from minillm.sparsity.neurons import firing_rates
 from minillm.tokens import encode, pieces
 from minillm.transformer import Transformer
-from widgets.common.explorer import FilmExplorer
-from widgets.common.film import Film
+from widgets.common.drawing.film import Film
+from widgets.common.player import FilmExplorer
 from widgets.sparsity.films import LONGEST, attention_film, neuron_film
 
 __all__ = ["AttentionExplorer", "NeuronExplorer"]

@@ -10,7 +10,18 @@ from torch import Tensor
 from minillm.sparsity.counting import Observed, mass_of_top, share_below
 from minillm.tokens import END_OF_TEXT
 from minillm.whole import whole
-from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
+from widgets.common.drawing.film import (
+    Cell,
+    Change,
+    Film,
+    Heat,
+    Lane,
+    Lanes,
+    Number,
+    Patch,
+    Rect,
+    quantize,
+)
 from widgets.common.stable import verbatim
 
 __all__ = ["LONGEST", "attention_film", "neuron_film"]

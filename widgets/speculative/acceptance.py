@@ -17,8 +17,9 @@ from minillm.decoding import Step
 from minillm.speculative.decode import Round, decode_speculative
 from minillm.speculative.drafters import Drafter
 from minillm.tokens import encode, pieces
-from widgets.common.explorer import FilmExplorer, choice, own_text, slider
-from widgets.common.film import Film
+from widgets.common.controls import choice, own_text, slider
+from widgets.common.drawing.film import Film
+from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
 from widgets.speculative.hunt import BugHunt
 from widgets.speculative.rounds import rounds_film, turns_film

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from minillm.sampling import pick
 from minillm.speculative.exactness import Text, joint_law, text_law, toy_draft, toy_target
-from widgets.common.attempt import Stopped
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
+from widgets.common.exercises.attempt import Stopped
 
 __all__ = ["P", "Q", "check", "hint"]
 

@@ -32,9 +32,9 @@ from minillm.speculative.exactness import (
     toy_target,
 )
 from widgets.common.card import CLOSE, RIGHT, WRONG, Note, Statement
+from widgets.common.drawing.svg import Pictured
 from widgets.common.meter import measure
 from widgets.common.strings import say
-from widgets.common.svg import Pictured
 
 __all__ = ["BugHunt", "Meters", "Symptoms"]
 

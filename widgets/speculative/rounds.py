@@ -17,8 +17,8 @@ from torch import Tensor
 from minillm.decoding import Step
 from minillm.speculative.decode import Round, Verified
 from minillm.speculative.verification import residual
-from widgets.common.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
-from widgets.common.page import visible
+from widgets.common.drawing.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
+from widgets.common.drawing.page import visible
 
 __all__ = ["rounds_film", "turns_film"]
 

@@ -14,7 +14,7 @@ import ipywidgets
 from minillm.speedup.formulas import break_even
 from minillm.speedup.gain import Gain
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve, Level
-from widgets.common.explorer import numbers
+from widgets.common.controls import numbers
 from widgets.common.strings import say
 
 __all__ = ["BatchExplorer", "GainExplorer", "SplitExplorer"]

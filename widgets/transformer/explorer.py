@@ -14,9 +14,9 @@ import ipywidgets
 from tokenizers import Tokenizer
 
 from minillm import Transformer
-from widgets.common.film import Film
+from widgets.common.drawing.film import Film
+from widgets.common.drawing.svg import Pictured
 from widgets.common.player import StepPlayer
-from widgets.common.svg import Pictured
 from widgets.common.theme import css
 from widgets.transformer.film import forward_film
 from widgets.transformer.watching import follow

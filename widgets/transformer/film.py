@@ -13,7 +13,18 @@ from minillm.attention import attention_weights
 from minillm.roofline import work
 from minillm.tokens import END_OF_TEXT
 from minillm.whole import whole
-from widgets.common.film import Cell, Change, Film, Heat, Lane, Lanes, Number, Patch, Rect, quantize
+from widgets.common.drawing.film import (
+    Cell,
+    Change,
+    Film,
+    Heat,
+    Lane,
+    Lanes,
+    Number,
+    Patch,
+    Rect,
+    quantize,
+)
 from widgets.transformer.watching import LONGEST, Pass
 
 __all__ = ["forward_film"]

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from widgets.common.attempt import (
+from widgets.common.card import OPEN, RIGHT, WRONG, Card, Note, Statement
+from widgets.common.exercises.attempt import (
     Answer,
     Stopped,
     Verdict,
@@ -28,7 +29,6 @@ from widgets.common.attempt import (
     unanswered,
     wrong,
 )
-from widgets.common.card import OPEN, RIGHT, WRONG, Card, Note, Statement
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 

@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from xml.sax.saxutils import escape, quoteattr
 
-from widgets.common.film import LONGEST, width
+from widgets.common.drawing.film import LONGEST, width
 from widgets.common.theme import DARK, LIGHT, STATES, Surface
 
 __all__ = ["PAD", "WIDTH", "Page", "bare", "shortened", "visible"]

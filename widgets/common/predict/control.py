@@ -6,7 +6,7 @@
 The first cell shows the question, the second what was said beside what is. Unlocked predictions
 reveal as "no prediction", so Run All works; a prediction locked afterwards, or votes of an audience
 counted afterwards, still reach the reveal. The static picture of a reveal names
-the question and its answer, where `widgets.common.spoilers` finds them in the committed notebook.
+the question and its answer, where `spoilers` finds them in the committed notebook.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import anywidget
 import traitlets
 
 from widgets.common.card import Card
-from widgets.common.question import Answer, Outcome, Question, with_unit
-from widgets.common.reveal import html, picture, question_picture, summary
+from widgets.common.drawing.svg import Pictured
+from widgets.common.predict.question import Answer, Outcome, Question, with_unit
+from widgets.common.predict.reveal import html, picture, question_picture, summary
 from widgets.common.strings import say, section
-from widgets.common.svg import Pictured
 from widgets.common.theme import css
 
 __all__ = ["Predict", "predict"]
@@ -63,7 +63,7 @@ class Predict(Pictured, anywidget.AnyWidget):
     """The control of one question. `said` is None until the reader has chosen something."""
 
     _esm = (_HERE / "predict.js").read_text(encoding="utf-8")
-    _css = css() + (_HERE / "card.css").read_text(encoding="utf-8")
+    _css = css() + (_HERE.parent / "card.css").read_text(encoding="utf-8")
 
     ask = traitlets.Dict().tag(sync=True)
     said = traitlets.Any(None, allow_none=True).tag(sync=True)

@@ -10,8 +10,8 @@ from html import escape
 from xml.sax.saxutils import quoteattr
 
 from widgets.common.card import OPEN, RIGHT, WRONG, Statement
-from widgets.common.page import PAD, WIDTH, Page
-from widgets.common.question import Answer, Outcome, Question, number, with_unit
+from widgets.common.drawing.page import PAD, WIDTH, Page
+from widgets.common.predict.question import Answer, Outcome, Question, number, with_unit
 from widgets.common.strings import say
 from widgets.common.theme import LIGHT, SERIES, STATES
 

@@ -12,9 +12,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from widgets.common.film import Film, Json
+from widgets.common.drawing.film import Film, Json
+from widgets.common.drawing.svg import Pictured, picture, summary
 from widgets.common.strings import section
-from widgets.common.svg import Pictured, picture, summary
 from widgets.common.theme import ICONS, STATES, css
 
 __all__ = ["StepPlayer"]

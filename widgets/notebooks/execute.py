@@ -1,9 +1,9 @@
-"""Re-execute lessons in place: `python -m widgets.notebooks LESSON.ipynb ...`.
+"""Re-execute lessons in place: `python -m widgets.notebooks.execute LESSON.ipynb ...`.
 
 Each lesson runs in a fresh kernel. Its file is replaced only if every lesson came out clean: no
 error, nothing on stderr, cells that fit a slide, and outputs that another machine reproduces. That
 is judged from how near the run came to other outputs (see `widgets.common.stable`), and then by
-runs on imitated machines (see `widgets.common.elsewhere`). Cells tagged `nbval-ignore-output`
+runs on imitated machines (see `widgets.notebooks.elsewhere`). Cells tagged `nbval-ignore-output`
 measure, and are not compared; they must not fail there either.
 """
 
@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from minillm.files import write_whole
 from widgets.common.stable import FLOAT
-from widgets.lesson_file import (
+from widgets.notebooks.file import (
     TEXTS,
     WIDGET_VIEW,
     clean,
@@ -56,8 +56,8 @@ MACHINES = range(1, 6)  # seeds of the imitated ones
 Say = Callable[[str], object]
 
 _WATCH = "__import__('widgets.common.stable', fromlist=['_']).watch()"
-_PEAK = "__import__('widgets.common.memory', fromlist=['_']).peak_megabytes()"
-_MOVE = "__import__('widgets.common.elsewhere', fromlist=['_']).move({})"
+_PEAK = "__import__('widgets.notebooks.memory', fromlist=['_']).peak_megabytes()"
+_MOVE = "__import__('widgets.notebooks.elsewhere', fromlist=['_']).move({})"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def audit(
         notebook: with the outputs of here, clean.
         path: its file.
         say: hears which cell runs.
-        machines: see `widgets.common.elsewhere.move`; each runs the lesson once, in a kernel. By
+        machines: see `widgets.notebooks.elsewhere.move`; each runs the lesson once, in a kernel. By
             default all of `MACHINES`.
     """
     here = compared(notebook)

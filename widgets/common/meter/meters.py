@@ -29,7 +29,7 @@ from minillm.decoding import Step
 from minillm.kv_cache import KVCache
 from minillm.transformer import Transformer
 from widgets.common.card import Card
-from widgets.common.exactness import Verdict, compare, largest, texts
+from widgets.common.meter.exactness import Verdict, compare, largest, texts
 
 __all__ = ["Verdict", "Watched", "compare", "compare_cache", "measure", "meter", "watch"]
 

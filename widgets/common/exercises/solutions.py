@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from widgets.common.exercises import Verdict, judge
+from widgets.common.exercises.exercise import Verdict, judge
 
 __all__ = ["Solution", "solutions", "try_solutions"]
 

@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape, quoteattr
 import ipywidgets
 import plotly.graph_objects as go
 
+from widgets.common.chart.figure import Figure
 from widgets.common.controls import Explorer
-from widgets.common.figure import Figure
 from widgets.common.stable import verbatim
 from widgets.common.theme import LIGHT, SERIES, STATES, template
 

@@ -38,7 +38,7 @@ TEXTS = ("text/plain", "text/markdown", "text/latex", "text/html", "image/svg+xm
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _HERE = [
     str(path)
-    for path in (Path(__file__).parents[1], Path.home(), sys.prefix, tempfile.gettempdir())
+    for path in (Path(__file__).parents[2], Path.home(), sys.prefix, tempfile.gettempdir())
     if len(str(path)) > 1
 ]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from widgets.common.film import BLANK, Bars, Cell, Film, Grid, Heat, Lane, Lanes
-from widgets.common.page import PAD, WIDTH, Page, shortened
+from widgets.common.drawing.film import BLANK, Bars, Cell, Film, Grid, Heat, Lane, Lanes
+from widgets.common.drawing.page import PAD, WIDTH, Page, shortened
 from widgets.common.strings import say
 from widgets.common.theme import DIVERGING, SEQUENTIAL, SERIES, STATES
 

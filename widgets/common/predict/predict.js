@@ -1,4 +1,4 @@
-// The control of a question (widgets/common/predict.py): choose, lock, and count an audience.
+// The control of a question (widgets/common/predict/control.py): choose, lock, and count an audience.
 // State lives in the model: said (a number, a choice or null), locked, counts.
 
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);

@@ -1,0 +1,1 @@
+"""Films of plain data, and their pictures in SVG for where nothing runs."""

@@ -7,7 +7,7 @@ from types import ModuleType
 
 __all__ = ["MOVED", "tell_what_moved"]
 
-MOVED = {
+_LIBRARY = {
     "accelerators": "data.hardware",
     "acceptance": "speedup.acceptance",
     "batch_gain": "speedup",
@@ -58,16 +58,40 @@ MOVED = {
     "verification": "speculative.verification",
     "zoo": "data.public_models",
 }
+_WIDGETS = {
+    "decoding_exercises": "decoding.exercises",
+    "gptq_exercises": "gptq.exercises",
+    "gptq_law": "scaling",
+    "gptq_rounding": "gptq",
+    "jacobi_exercises": "jacobi.exercises",
+    "jacobi_laws": "jacobi",
+    "kv_cache_exercises": "kv_cache.exercises",
+    "lookahead_exercises": "lookahead.exercises",
+    "quantization_exercises": "quantization.exercises",
+    "roofline_exercises": "roofline.exercises",
+    "scaling_exercises": "scaling.exercises",
+    "sparsity_exercises": "sparsity.exercises",
+    "sparsity_gain": "sparsity",
+    "speculative_exercises": "speculative.exercises",
+    "speculative_gain": "speedup",
+    "speculative_hunt": "speculative",
+    "speedup_exercises": "speedup.exercises",
+    "transformer_exercises": "transformer.exercises",
+}
+MOVED = {
+    f"{package}.{old}": f"{package}.{new}"
+    for package, moved in (("minillm", _LIBRARY), ("widgets", _WIDGETS))
+    for old, new in moved.items()
+}
 
 
 class _Moved(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
-        package, _, old = fullname.partition(".")
-        if package == "minillm" and old in MOVED:
+        if fullname in MOVED:
             raise ImportError(
-                f"{fullname} has moved to minillm.{MOVED[old]}: this notebook is of an older "
+                f"{fullname} has moved to {MOVED[fullname]}: this notebook is of an older "
                 "release, and `minillm lab` has the lessons of this one",
                 name=fullname,
             )

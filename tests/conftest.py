@@ -36,7 +36,10 @@ import oracles  # noqa: E402
 
 import minillm  # noqa: E402
 
-MINUTES = ("tests/test_notebooks.py", "tests/test_planted.py")  # a lesson each: shared out
+MINUTES = (
+    "tests/notebooks/test_notebooks.py",
+    "tests/notebooks/test_planted.py",
+)  # a lesson each: shared out
 
 
 class OneBrowser(LoadScopeScheduling):

@@ -182,11 +182,12 @@ def test_an_arrow_that_is_planted_is_seen() -> None:
 
 @pytest.mark.parametrize("old", sorted(MOVED))
 def test_who_imports_what_has_moved_is_told_where_to(old: str) -> None:
-    said = rf"minillm\.{old} has moved to minillm\.{re.escape(MOVED[old])}:"
-    for line in (f"from minillm.{old} import anything", f"from minillm import {old}"):
+    package, _, module = old.partition(".")
+    said = re.escape(f"{old} has moved to {MOVED[old]}:")
+    for line in (f"from {old} import anything", f"from {package} import {module}"):
         with pytest.raises(ImportError, match=said):
             exec(line, {})
-    assert import_module(f"minillm.{MOVED[old]}").__all__
+    assert import_module(MOVED[old]).__all__
 
 
 def test_what_never_was_has_not_moved() -> None:
@@ -257,7 +258,7 @@ def test_a_lesson_is_one_stem() -> None:
         assert (lesson.stem[:2] == "00") == (stem == "transformer")
         code = ROOT / "minillm" / stem
         assert code.is_dir() or code.with_suffix(".py").is_file(), f"{lesson.name} has no code"
-        for path in (f"widgets/{stem}.py", f"tests/test_{stem}.py"):
+        for path in (f"widgets/{stem}/__init__.py", f"tests/{stem}/test_{stem}.py"):
             assert (ROOT / path).is_file(), f"{lesson.name} has no {path}"
 
 

@@ -268,7 +268,7 @@ def test_broken_files_are_refused(tiny: Any, tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="corrupted or truncated"):
             load_quantized(path)
-    shipped = Path(__file__).parents[1] / "minillm/weights/stories-draft/model.safetensors"
+    shipped = Path(__file__).parents[2] / "minillm/weights/stories-draft/model.safetensors"
     with pytest.raises(ValueError, match="is not a quantized model"):
         load_quantized(shipped)
 

@@ -23,7 +23,7 @@ from widgets.notebooks.execute import MACHINES, audit, execute, main
 from widgets.notebooks.file import MEASURED, flaws
 from widgets.notebooks.memory import peak_megabytes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LESSONS = lessons()
 READ = {path.stem: nbformat.read(path, as_version=4) for path in LESSONS}
 

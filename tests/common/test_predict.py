@@ -15,7 +15,7 @@ from widgets.common.predict.question import Outcome, Question, with_unit
 from widgets.common.predict.reveal import html
 from widgets.common.predict.spoilers import spoilers
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 SPEED = Question("02.speed", "How many times faster?", 1, 100, "x")
 BOUND = Question("02.why", "What limits it?", choices=("memory", "arithmetic"))
 

@@ -16,7 +16,7 @@ from widgets.notebooks.file import MEASURED
 __all__ = ["Cell", "cells_of", "needed"]
 
 NEAR = 1e-3
-_METER = "widgets.common.meter.meters"
+_METER = "widgets.common.meter"
 _EQUAL = {"equal", "allclose", "isclose"}  # attributes
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import minillm
+import widgets.speculative.hunt as speculative_hunt
 from minillm import Sampler, Transformer, decode_cached, generators, load
 from minillm.sampling import pick
 from minillm.speculative.bug_gallery import GALLERY
@@ -22,7 +23,7 @@ from widgets.common.drawing.film import Bars, Film, Lane, Lanes
 from widgets.common.drawing.svg import picture, summary
 from widgets.common.exercises import judge
 from widgets.common.player import StepPlayer
-from widgets.speculative import AcceptanceExplorer, BugHunt, Meters, hunt, rounds_film, turns_film
+from widgets.speculative import AcceptanceExplorer, BugHunt, Meters, rounds_film, turns_film
 from widgets.speculative.exercises import P, Q
 
 ODD = ["\n", "<b>&amp;</b>", "🎈", "שלום", " \t", "", "\x00"]
@@ -539,7 +540,7 @@ def test_the_right_diagnosis_shows_the_patch(hunt: BugHunt, bug: Any) -> None:
     hunt.diagnosis.label = bug.name
     assert f"Found: {bug.name}. {bug.effect}" in hunt.summary()
     assert "<details>" in hunt.card.html
-    assert bug.seen.split(",")[0] in speculative_hunt._note().folds[0][0]
+    assert bug.seen.split(",")[0] in hunt._note().folds[0][0]
 
 
 def test_a_wrong_diagnosis_names_the_meter_that_speaks_against_it(hunt: BugHunt) -> None:
@@ -573,7 +574,7 @@ def test_another_suspect_starts_anew(hunt: BugHunt) -> None:
     hunt.suspect.value = 2
     assert hunt.diagnosis.label == "what is wrong?"
     assert hunt.card.summary() == hunt.summary()
-    bundle = speculative_hunt._repr_mimebundle_()[0]
+    bundle = hunt._repr_mimebundle_()[0]
     assert bundle["text/plain"] == hunt.summary()
     assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
 

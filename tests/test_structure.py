@@ -161,8 +161,9 @@ def test_a_room_imports_downwards_only(path: Path) -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    known = {name: imported(path) & OURS.keys() for name, path in OURS.items()}
-    packages = {name for name, path in OURS.items() if path.name == "__init__.py"}
+    ours = {module_name(path): path for path in MODULES}
+    known = {name: imported(path) & ours.keys() for name, path in ours.items()}
+    packages = {name for name, path in ours.items() if path.name == "__init__.py"}
     assert circle({name: needs - packages for name, needs in known.items()}) == []
 
 
@@ -262,20 +263,44 @@ def test_a_lesson_is_one_stem() -> None:
             assert (ROOT / path).is_file(), f"{lesson.name} has no {path}"
 
 
+LESSONS = {path.stem[3:]: path.stem[:2] for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def later(lesson: str, imports: Iterable[str]) -> list[str]:
+    """What a lesson, or a widget of it, imports from lessons after it; 00 to 03 share the ground.
+
+    What all widgets share comes before every lesson.
+    """
+    own = max(LESSONS[lesson], "03") if lesson in LESSONS else ""
+    named = [name for name in imports if name.startswith(("minillm.", "widgets."))]
+    return sorted(name for name in named if LESSONS.get(room_of(name), "") > own)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_a_lesson_imports_earlier_lessons_only(path: Path) -> None:
-    lessons = {p.stem[3:]: p.stem[:2] for p in path.parent.glob("*.ipynb")}
-    code = "".join(
-        f"{line}\n"
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if cell["cell_type"] == "code"
-        for line in "".join(cell["source"]).splitlines()
-        if line.startswith(("from minillm", "from widgets"))
-    )
-    rooms = set(re.findall(r"^from (?:minillm|widgets)\.(\w+)", code, re.MULTILINE))
-    assert code
-    last = max(path.stem[:2], "03")  # 00 to 03 share the ground
-    assert [room for room in rooms if lessons.get(room, "00") > last] == []
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imports = set(re.findall(r"^from ((?:minillm|widgets)[\w.]*) import", code, re.MULTILINE))
+    assert imports
+    assert later(path.stem[3:], imports) == []
+
+
+@each_module
+def test_a_widget_imports_earlier_widgets_only(path: Path) -> None:
+    if path.is_relative_to(ROOT / "widgets"):
+        widgets = {name for name in imported(path) if name.startswith("widgets.")}
+        assert later(room_of(module_name(path)), widgets) == []
+
+
+def test_an_arrow_between_lessons_that_is_planted_is_seen() -> None:
+    assert later("jacobi", {"widgets.lookahead.mask", "widgets.common.chart"}) == [
+        "widgets.lookahead.mask"
+    ]
+    assert later("common", {"widgets.transformer"}) == ["widgets.transformer"]
+    assert later("speculative", {"minillm.lookahead", "minillm.decoding", "torch"}) == [
+        "minillm.lookahead"
+    ]
+    assert later("decoding", {"minillm.kv_cache", "minillm.measure", "widgets.kv_cache"}) == []
 
 
 @each_module

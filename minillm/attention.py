@@ -7,7 +7,7 @@ Where a cache is given, old keys and values come from it and only the new ones a
 Dimensions: B batch, T new tokens, S cached + new keys, H query heads, G key/value heads,
 D head dim, C width.
 
-Sources: rotary embedding (arXiv 2104.09864); grouped-query attention (arXiv 2305.13245).
+Source: grouped-query attention (arXiv 2305.13245).
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,12 @@ from torch import Tensor, nn
 
 from minillm.config import ModelConfig
 from minillm.norm import RMSNorm
+from minillm.rotary import Rotation, rotate
 
 __all__ = [
     "Attend",
     "Attention",
     "Cache",
-    "Rotary",
-    "Rotation",
     "attention_weights",
     "visible_keys",
 ]
@@ -45,53 +44,6 @@ class Cache(Protocol):
     def truncate(self, lengths: Sequence[int]) -> None: ...
 
     def keep(self, rows: Sequence[Sequence[int]]) -> None: ...
-
-
-class Rotary(nn.Module):
-    """Cosines and sines of the rotary embedding for every position, (positions, D) each."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        pairs = torch.arange(0, config.head_dim, 2, device="cpu", dtype=torch.float32)
-        frequency = config.rope_theta ** -(pairs / config.head_dim)
-        position = torch.arange(config.max_position_embeddings, device="cpu", dtype=torch.float32)
-        angle = position[:, None] * frequency
-        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1), persistent=False)
-        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1), persistent=False)
-
-    def forward(self, cached: list[int], T: int, positions: Tensor | None) -> "Rotation":
-        """The rows for T new tokens at `positions`, by default right after the cached ones."""
-        first, last = 0, max(cached) + T - 1
-        if positions is not None:
-            first, last = torch.stack(positions.aminmax()).tolist()
-        if first < 0:
-            raise ValueError(f"a position must be at least 0, got {first}")
-        if last >= len(self.cos):
-            raise ValueError(f"position {last} is beyond the context of {len(self.cos)} tokens")
-        if positions is None and len(set(cached)) == 1:
-            return self.cos[cached[0] : cached[0] + T], self.sin[cached[0] : cached[0] + T]
-        if positions is None:
-            positions = torch.tensor(cached)[:, None] + torch.arange(T)
-        positions = positions.to(self.cos.device)
-        if positions.ndim == 1:
-            return self.cos[positions], self.sin[positions]
-        return self.cos[positions][:, None], self.sin[positions][:, None]  # (B, 1, T, D)
-
-
-Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, D) or (B, 1, T, D)
-
-
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) by its position's angle; x is (B, heads, T, D).
-
-    The minus sign that a rotation needs stands in the first half of the sines.
-    """
-    cos, sin = rotation
-    first, second = rearrange(x, "... (half d) -> half ... d", half=2)
-    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin)
 
 
 class Attend(nn.Module):

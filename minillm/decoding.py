@@ -5,7 +5,7 @@ just that and pays for the whole text at every token. `decode_cached` forwards t
 (prefill) and then only the newest token (decode); it commits the same tokens. Both yield a
 `Step` per forward pass, which is all that tests, benchmarks and explorers look at.
 
-Dimensions: B batch rows, T tokens of the longest row, C width, V vocabulary.
+Dimensions: B batch rows, T tokens of the longest row, V vocabulary.
 """
 
 import time
@@ -15,7 +15,6 @@ from itertools import count
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from minillm.attention import Cache
@@ -33,7 +32,6 @@ __all__ = [
     "contiguous",
     "decode_cached",
     "decode_recomputed",
-    "forward_rows",
     "generators",
 ]
 
@@ -196,35 +194,3 @@ def _next_logits(
         return model.head(hidden[:, 0])
     last = torch.tensor(counts, device=hidden.device) - 1
     return model.head(hidden[torch.arange(len(counts), device=hidden.device), last])
-
-
-def forward_rows(
-    model: Model, rows: Sequence[Sequence[int]], cache: Cache
-) -> Float[Tensor, "B T C"]:
-    """Forward the new tokens `rows[b]` of each row b, which the cache then holds.
-
-    After a round of guessing, rows stand at different lengths and want different numbers of tokens
-    read. The pass is a rectangle, so short rows are padded on the right; what the padding leaves in
-    the cache is dropped again, and no row sees anything of another.
-
-    Behind a row's tokens the result is of padding; a row without tokens stays as it was.
-
-    Raises:
-        ValueError: no row has a token, or the cache has no room.
-    """
-    held, T = cache.lengths, max(map(len, rows))
-    if T == 0:
-        raise ValueError("no row has a token to forward")
-    tokens = torch.tensor([[*row, *[0] * (T - len(row))] for row in rows], device=model.device)
-    hidden = model.hidden(tokens, cache, positions=_within_context(model, held, T))
-    if any(len(row) < T for row in rows):
-        cache.truncate([start + len(row) for start, row in zip(held, rows, strict=True)])
-    return hidden
-
-
-def _within_context(model: Model, held: Sequence[int], T: int) -> Tensor | None:
-    """Positions, where padding would run over the end of the context; else the model's own."""
-    context = model.config.max_position_embeddings
-    if max(held) + T <= context:
-        return None
-    return (torch.tensor(held)[:, None] + torch.arange(T)).clamp(max=context - 1)

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from minillm.attention import Cache
 from minillm.batch import Batch, Noise, Row
-from minillm.decoding import Model, NewCache, Step, contiguous, forward_rows
+from minillm.decoding import Model, NewCache, Step, contiguous
+from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative.prompt_lookup import lookup
 from minillm.whole import whole, wholes
 
-__all__ = ["GUESSES", "Guess", "Iterate", "JacobiStep", "decode_jacobi", "initial_guess"]
+__all__ = ["GUESSES", "Guess", "JacobiRow", "JacobiStep", "decode_jacobi", "initial_guess"]
 
 Guess = Callable[[Sequence[int], int, int], list[int]]
 """From a text, a number of tokens and the size of the vocabulary: that many guesses."""
@@ -77,7 +78,7 @@ def initial_guess(guess: Guess, text: Sequence[int], size: int, vocabulary: int)
 
 
 @dataclass(frozen=True)
-class Iterate(Row):
+class JacobiRow(Row):
     """What one pass did to one row's block.
 
     Attributes:
@@ -93,7 +94,7 @@ class Iterate(Row):
 class JacobiStep(Step):
     """One pass over what is left of every row's block."""
 
-    rows: tuple[Iterate, ...]
+    rows: tuple[JacobiRow, ...]
 
 
 def decode_jacobi(
@@ -170,16 +171,16 @@ def _settle(
     logits: Float[Tensor, "N V"],
     sampler: Sampler,
     noise: Noise,
-) -> Iterate:
+) -> JacobiRow:
     """Choose at every place; commit up to the first token that differs from its guess."""
     if not guesses:
-        return Iterate((), logits, True, (), ())
+        return JacobiRow((), logits, True, (), ())
     chosen = sampler.choose(logits, noise.ahead(len(guesses))).tolist()
     settled = 1  # what the first place was chosen after is final
     while settled < len(chosen) and chosen[settled - 1] == guesses[settled - 1]:
         settled += 1
     taken = batch.extend(b, chosen[:settled])
     noise.spend(taken)
-    return Iterate(
+    return JacobiRow(
         tuple(chosen[:taken]), logits[:taken], batch.ended[b], tuple(guesses), tuple(chosen)
     )

@@ -3,14 +3,16 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from minillm.transformer import Block, Transformer
 
-__all__ = ["gate_outputs", "hooked", "swapped"]
+__all__ = ["copied", "gate_outputs", "hooked", "swapped"]
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 @contextmanager
@@ -33,6 +35,16 @@ def gate_outputs(model: nn.Module) -> Iterator[list[Float[Tensor, "B T F"]]]:
         yield seen
 
 
+def copied(model: _Model, replaced: Mapping[Any, Any] | None = None) -> _Model:
+    """A copy with tensors of its own; `model` stays as it is.
+
+    Args:
+        replaced: tensors and modules of `model`, with what stands in their places in the copy; a
+            tensor with itself is shared.
+    """
+    return copy.deepcopy(model, {id(old): new for old, new in (replaced or {}).items()})
+
+
 def swapped(model: Transformer, replacements: Mapping[nn.Module, nn.Module]) -> Transformer:
     """A twin of `model` that shares its weights and has other modules in some places.
 
@@ -42,6 +54,4 @@ def swapped(model: Transformer, replacements: Mapping[nn.Module, nn.Module]) -> 
     """
     if any(type(block) is not Block for block in model.blocks):
         raise ValueError("swap modules of the plain model, then optimize it")
-    memo: dict[int, Any] = {id(weight): weight for weight in model.parameters()}
-    memo |= {id(old): new for old, new in replacements.items()}
-    return copy.deepcopy(model, memo)
+    return copied(model, {weight: weight for weight in model.parameters()} | dict(replacements))

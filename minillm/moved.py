@@ -47,7 +47,6 @@ _LIBRARY = {
     "pruning": "sparsity.pruning",
     "quantized_linear": "quantization.layers",
     "quantized_model": "quantization.model",
-    "ragged": "decoding",
     "ranks": "measure.ranks",
     "recorded": "data.recorded",
     "repetition": "measure.repetition",

@@ -14,9 +14,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from minillm.attention import Attention, Cache, Rotary, Rotation, visible_keys
+from minillm.attention import Attention, Cache, visible_keys
 from minillm.config import ModelConfig
 from minillm.norm import RMSNorm
+from minillm.rotary import Rotary, Rotation
 
 __all__ = ["MLP", "Block", "Transformer"]
 

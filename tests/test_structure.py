@@ -98,8 +98,9 @@ FLOORS = (
     ("checkpoint",),
 )
 GROUND = {  # lessons 00 to 03, and what all share
-    *("transformer", "attention", "norm", "config", "config_fields", "sampling", "batch"),
-    *("decoding", "kv_cache", "roofline", "tokens", "modules", "files", "kept", "whole", "moved"),
+    *("transformer", "attention", "rotary", "norm", "config", "config_fields", "sampling"),
+    *("batch", "decoding", "ragged", "kv_cache", "roofline"),
+    *("tokens", "modules", "files", "kept", "whole", "moved"),
 }
 ROOMS = GROUND.union(*FLOORS)
 

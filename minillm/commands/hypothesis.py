@@ -27,9 +27,9 @@ from minillm.commands.named_path import named_path
 from minillm.data import recorded
 from minillm.files import read_json
 from minillm.measure.evaluation import evaluate
-from minillm.quantization.rounding import Spec
 from minillm.quantization.simulated import rounded
-from minillm.scaling.overtraining import FORMATS, Point, Rate, Text
+from minillm.quantization.spec import Spec
+from minillm.scaling.overtraining import FEW_BITS, Point, Rate, Text
 from minillm.training.data import TrainingData, describe
 from minillm.training.recipe import Recipe
 from minillm.training.trainer import Trainer, new_trainer
@@ -116,7 +116,7 @@ def points_of(recipe: Recipe, data: TrainingData, text: Text) -> Iterator[Point]
     leaves = {end - int(_DECAY * end): end for end in ends}
 
     def point(trainer: Trainer, rate: Rate) -> Point:
-        losses = {form: _loss(trainer, data, form) for form in FORMATS}
+        losses = {form: _loss(trainer, data, form) for form in FEW_BITS}
         tokens = trainer.step * trainer.tokens_per_step
         return Point(recipe.seed, text, rate, tokens, _loss(trainer, data), losses)
 

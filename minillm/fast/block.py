@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minillm.attention import Attend, Attention, Cache, Rotation, causal_mask
+from minillm.attention import Attend, Attention, Cache, causal_mask
 from minillm.fast.kernels import float32
 from minillm.fast.linear import Kernel, KernelLinear
 from minillm.kv_cache import KVCache
 from minillm.norm import RMSNorm
+from minillm.rotary import Rotation
 from minillm.transformer import MLP, Block
 
 __all__ = ["FusedBlock", "FusedNorm", "plain_numbers"]

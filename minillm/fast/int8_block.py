@@ -13,10 +13,11 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from minillm.attention import Cache, Rotation
+from minillm.attention import Cache
 from minillm.fast.block import FusedBlock
 from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
 from minillm.fast.kernels import int8
+from minillm.rotary import Rotation
 from minillm.transformer import Block
 
 __all__ = ["Int8Block"]

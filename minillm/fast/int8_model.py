@@ -4,7 +4,6 @@
 twin is the quantized model, which unpacks its matrices each time.
 """
 
-import copy
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from minillm.fast.block import FusedBlock, FusedNorm
 from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import Int8DynamicLinear, Int8WeightOnlyLinear
 from minillm.fast.model import stay
+from minillm.modules import copied
 from minillm.quantization.layers import QuantEmbedding, QuantLinear
 from minillm.quantization.model import QuantizedTransformer
-from minillm.quantization.rounding import Spec
+from minillm.quantization.spec import Spec
 from minillm.transformer import Transformer
 
 __all__ = ["INT8", "optimized_int8"]
@@ -56,7 +56,7 @@ def optimized_int8(model: QuantizedTransformer, *, round_activations: bool) -> T
         if isinstance(layer, QuantLinear | QuantEmbedding) and layer.spec != INT8:
             raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
     kind = Int8DynamicLinear if round_activations else Int8WeightOnlyLinear
-    fast = copy.deepcopy(model, {id(tensor): tensor for tensor in model.buffers()})
+    fast = copied(model, {tensor: tensor for tensor in model.buffers()})
     fast.set_submodule("embed", _Rows(model.embed))
     for name, layer in list(fast.named_modules()):
         if isinstance(layer, QuantLinear):

@@ -14,7 +14,6 @@ Source: the name and the idea are those of "Look Ma, No Bubbles!" (Hazy Research
 a whole model on a GPU.
 """
 
-import copy
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from minillm.fast.block import plain_numbers
 from minillm.fast.kernels.step import step
 from minillm.kv_cache import KVCache
+from minillm.modules import copied
 from minillm.norm import RMSNorm
 from minillm.transformer import Block, Transformer
 from minillm.whole import whole
@@ -135,7 +135,7 @@ def _kind(module: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:
 
 def _rounded(model: Transformer) -> Transformer:
     """A copy whose matrices hold the numbers that the loop multiplies with."""
-    rounded = copy.deepcopy(model).eval().requires_grad_(False)
+    rounded = copied(model).eval().requires_grad_(False)
     for name, weight in rounded.named_parameters():
         if weight.ndim == 2:
             rows = weight.T if name.endswith("down.weight") else weight

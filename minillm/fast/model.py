@@ -6,7 +6,6 @@ between two of them in a block becomes a single call (`minillm.fast.block`). Els
 swapping, and it is the readable model. The naive twin is the model itself: logits agree to 1e-4.
 """
 
-import copy
 from typing import Any, NoReturn
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 
 from minillm.fast.block import FusedBlock, FusedNorm
 from minillm.fast.linear import FastLinear, available, race
+from minillm.modules import copied
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Transformer
 
@@ -41,10 +41,9 @@ def optimized(
     if kernel is not None and kernel not in available():
         raise ValueError(f"kernel must be one of {', '.join(available())}, got {kernel!r}")
     shared = {
-        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
-        for weight in model.parameters()
+        weight: nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()
     }
-    fast = copy.deepcopy(model, shared).eval()
+    fast = copied(model, shared).eval()
     if compiled:
         for module in fast.modules():
             if isinstance(module, (RMSNorm, MLP)):

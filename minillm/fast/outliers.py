@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minillm.fast.int8_linear import Int8DynamicLinear
-from minillm.quantization.rounding import Spec, quantize
+from minillm.quantization.rounding import quantize
+from minillm.quantization.spec import Spec
 from minillm.whole import wholes
 
 __all__ = ["THRESHOLD", "OutlierLinear", "outlier_channels"]

@@ -38,7 +38,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from minillm.gptq.hessian import inverse_root
-from minillm.quantization.rounding import Grid, Quantized, Spec, dequantize, fit_grid
+from minillm.quantization.rounding import Grid, Quantized, dequantize, fit_grid
+from minillm.quantization.spec import Spec
 
 __all__ = ["Column", "gptq", "round_trip_error"]
 

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from tqdm import tqdm
 
 from minillm.gptq.columns import gptq
 from minillm.gptq.hessian import Hessian
 from minillm.quantization.layers import QuantLinear
 from minillm.quantization.model import QuantizedTransformer, quantize_model
-from minillm.quantization.rounding import Quantized, Spec
+from minillm.quantization.rounding import Quantized
+from minillm.quantization.spec import Spec
 from minillm.transformer import Transformer
 
 __all__ = ["gptq_model"]
@@ -74,27 +74,23 @@ def gptq_model(
     method = partial(
         gptq, spec=spec, damping=damping, act_order=act_order, static_groups=static_groups
     )
-    with tqdm(total=len(layers), desc="matrices", disable=None) as bar:
 
-        def round_now(name: str, layer: QuantLinear, inputs: tuple[Tensor, ...]) -> None:
-            bar.update()
-            if not inputs[0].any():
-                warnings.warn(f"{name}: all inputs are zero, rounded to nearest", stacklevel=2)
-                return
-            plain: Any = model.get_submodule(name)
-            try:
-                _put(layer, method(plain.weight, _hessian(inputs[0])))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-
-        handles = [
-            x.register_forward_pre_hook(partial(round_now, name)) for name, x in layers.items()
-        ]
+    def round_now(name: str, layer: QuantLinear, inputs: tuple[Tensor, ...]) -> None:
+        if not inputs[0].any():
+            warnings.warn(f"{name}: all inputs are zero, rounded to nearest", stacklevel=2)
+            return
+        plain: Any = model.get_submodule(name)
         try:
-            rounded.hidden(tokens.to(rounded.device))
-        finally:
-            for handle in handles:
-                handle.remove()
+            _put(layer, method(plain.weight, _hessian(inputs[0])))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    handles = [x.register_forward_pre_hook(partial(round_now, name)) for name, x in layers.items()]
+    try:
+        rounded.hidden(tokens.to(rounded.device))
+    finally:
+        for handle in handles:
+            handle.remove()
     return rounded
 
 

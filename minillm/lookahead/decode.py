@@ -35,11 +35,11 @@ from minillm.lookahead.window import Window
 from minillm.sampling import GREEDY, Sampler
 from minillm.whole import whole
 
-__all__ = ["LookaheadStep", "Looked", "decode_lookahead"]
+__all__ = ["LookaheadRow", "LookaheadStep", "decode_lookahead"]
 
 
 @dataclass(frozen=True)
-class Looked(Row):
+class LookaheadRow(Row):
     """What one pass did to one row.
 
     Attributes:
@@ -61,7 +61,7 @@ class Looked(Row):
 class LookaheadStep(Step):
     """One pass over window and guesses of every row."""
 
-    rows: tuple[Looked, ...]
+    rows: tuple[LookaheadRow, ...]
 
 
 def decode_lookahead(
@@ -161,10 +161,10 @@ class _Looking:
         guesses = [guess[: room - 1] for guess in self._pool.guesses(text[-1]) if room > 1]
         return Pass(text[held:-1], self._window.read(text[-1]), list(dict.fromkeys(guesses)))
 
-    def settle(self, read: Pass, logits: Float[Tensor, "R V"], sampler: Sampler) -> Looked:
+    def settle(self, read: Pass, logits: Float[Tensor, "R V"], sampler: Sampler) -> LookaheadRow:
         """Verify the guesses, commit the best, and let window and pool go on."""
         if not read.window:
-            return Looked((), logits, True, (), (), (), None, 0)
+            return LookaheadRow((), logits, True, (), (), (), None, 0)
         guesses, length = read.guesses, read.length
         judged = 1 + len(guesses) * length
         depth = [0, *[*range(1, 1 + length)] * len(guesses)]  # of each place: tokens behind newest
@@ -176,7 +176,7 @@ class _Looking:
         for gram in self._window.advance(read.window, new):
             self._pool.add(gram)
         self._pool.add_text(self._batch.texts[self._b][-(taken + self._pool.n - 1) :])
-        return Looked(
+        return LookaheadRow(
             tuple(path[:taken]),
             logits[places[:taken]],
             self._batch.ended[self._b],

@@ -7,6 +7,7 @@ same in floats), `smoothing` (outliers moved into weights).
 
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.model import load_quantized, quantize_model, save_quantized
-from minillm.quantization.rounding import Spec, quantize
+from minillm.quantization.rounding import quantize
+from minillm.quantization.spec import Spec
 
 __all__ = ["FORMATS", "Spec", "load_quantized", "quantize", "quantize_model", "save_quantized"]

@@ -7,14 +7,33 @@ the packed bytes itself (`minillm.fast.int8_model`).
 Dimensions: R rows (tokens), N outputs, K inputs, V vocabulary, C width.
 """
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minillm.quantization.packing import pack, unpack
 from minillm.quantization.rounding import Grid, Quantized, dequantize
+from minillm.quantization.spec import Spec
 
-__all__ = ["QuantEmbedding", "QuantLinear"]
+__all__ = ["QuantEmbedding", "QuantLinear", "unpacked"]
+
+
+def unpacked(
+    spec: Spec, K: int, stored: Mapping[str, Tensor], rows: Tensor | slice = slice(None)
+) -> Quantized:
+    """A matrix of K inputs, or some of its rows, its codes one to a byte.
+
+    Args:
+        stored: by the names of `Spec.buffers`.
+    """
+    bits, shared = spec.table.bits, slice(None) if spec.group == "tensor" else rows
+    scales, zeros = stored["scales"][shared], stored.get("zero_points")
+    if zeros is not None:
+        zeros = unpack(zeros[shared], bits, scales.shape[1])
+    codes = unpack(stored["packed"][rows], bits, K)
+    return Quantized(codes, Grid(spec, scales, zeros, stored.get("global_scale")))
 
 
 class _Packed(nn.Module):
@@ -42,16 +61,7 @@ class _Packed(nn.Module):
         return self._rows(slice(None))
 
     def _rows(self, rows: Tensor | slice) -> Quantized:
-        bits = self.spec.table.bits
-        shared = slice(None) if self.spec.group == "tensor" else rows
-        scales = self.scales[shared]
-        zeros = (
-            None
-            if self.zero_points is None
-            else unpack(self.zero_points[shared], bits, scales.shape[1])
-        )
-        codes = unpack(self.packed[rows], bits, self.inputs)
-        return Quantized(codes, Grid(self.spec, scales, zeros, self.global_scale))
+        return unpacked(self.spec, self.inputs, dict(self.named_buffers()), rows)
 
     @property
     def nbytes(self) -> int:

@@ -18,8 +18,9 @@ from minillm.checkpoint.tensors import read_file, refuse_infinite, refuse_types
 from minillm.config import ModelConfig
 from minillm.config_fields import checked
 from minillm.files import parse_json, write_whole
-from minillm.quantization.layers import QuantEmbedding, QuantLinear
-from minillm.quantization.rounding import Quantized, Spec, dequantize, quantize
+from minillm.quantization.layers import QuantEmbedding, QuantLinear, unpacked
+from minillm.quantization.rounding import Quantized, dequantize, quantize
+from minillm.quantization.spec import Spec
 from minillm.transformer import Transformer
 
 __all__ = ["QuantizedTransformer", "load_quantized", "matrices", "quantize_model", "save_quantized"]
@@ -192,10 +193,9 @@ def _spec(name: str, fields: Any) -> Spec:
 
 def _stored(tensors: dict[str, Tensor], name: str, spec: Spec, shape: torch.Size) -> Quantized:
     """Take a matrix out of the tensors of a file."""
-    layer = QuantLinear(quantize(torch.zeros(shape, device="cpu"), spec))
-    for part, buffer in layer.named_buffers():
-        found = tensors.pop(f"{name}.{part}")
-        if (found.shape, found.dtype) != (buffer.shape, buffer.dtype):
+    buffers = {}
+    for part, expected in spec.buffers(*shape).items():
+        buffers[part] = found = tensors.pop(f"{name}.{part}")
+        if (found.shape, found.dtype) != expected:
             raise ValueError(f"{name}.{part}: {found.dtype}, {tuple(found.shape)} does not fit")
-        layer.register_buffer(part, found)
-    return layer.quantized
+    return unpacked(spec, shape[1], buffers)

@@ -1,11 +1,11 @@
 """Simulated quantization: the numbers of few bits, held in floats, to measure what they cost."""
 
-import copy
-
 import torch
 
+from minillm.modules import copied
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from minillm.transformer import Transformer
 
 __all__ = ["rounded"]
@@ -21,9 +21,9 @@ def rounded(model: Transformer, spec: Spec, *, embedding: bool = True) -> Transf
         spec: of every matrix.
         embedding: round it, and the head, as well.
     """
-    copied = copy.deepcopy(model)
-    for name, weight in matrices(copied).items():
+    twin = copied(model)
+    for name, weight in matrices(twin).items():
         if embedding or name not in ("embed", "head"):
             with torch.no_grad():
                 weight.copy_(dequantize(quantize(weight, spec)))
-    return copied
+    return twin

@@ -14,7 +14,6 @@ Dimensions: K inputs of a matrix, C width.
 Sources: SmoothQuant (arXiv 2211.10438); the outliers (arXiv 2208.07339).
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minillm.modules import hooked
+from minillm.modules import copied, hooked
 from minillm.transformer import Transformer
 from minillm.whole import wholes
 
@@ -51,7 +50,7 @@ def fold(model: Transformer, scales: Mapping[str, Float[Tensor, " K"]]) -> Trans
     Raises:
         ValueError: a matrix that is not behind a norm; a scale that is not above zero.
     """
-    twin, norms = copy.deepcopy(model), _behind_norms(model)
+    twin, norms = copied(model), _behind_norms(model)
     for name, s in scales.items():
         if name not in norms:
             raise ValueError(f"{name} is not behind a norm: the known ones are {', '.join(norms)}")

@@ -25,8 +25,8 @@ from torch import Tensor
 from minillm.data import recorded
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Granularity, Spec
 from minillm.quantization.simulated import rounded
+from minillm.quantization.spec import Granularity, Spec
 from minillm.transformer import Transformer
 
 __all__ = [

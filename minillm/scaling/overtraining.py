@@ -16,12 +16,12 @@ from typing import Literal
 from minillm.data import recorded
 from minillm.measure.ranks import RankTest, page, signed_rank
 
-__all__ = ["FORMATS", "Format", "Point", "Rate", "Text", "decay_effect", "read", "trend"]
+__all__ = ["FEW_BITS", "FewBits", "Point", "Rate", "Text", "decay_effect", "read", "trend"]
 
 Text = Literal["unique", "repeated"]
 Rate = Literal["constant", "decayed"]
-Format = Literal["int2", "int3", "int4"]
-FORMATS: tuple[Format, ...] = ("int2", "int3", "int4")
+FewBits = Literal["int2", "int3", "int4"]
+FEW_BITS: tuple[FewBits, ...] = ("int2", "int3", "int4")
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Point:
     rate: Rate
     tokens: int
     loss: float
-    rounded: dict[Format, float]
+    rounded: dict[FewBits, float]
 
-    def added(self, form: Format) -> float:
+    def added(self, form: FewBits) -> float:
         """Loss that rounding adds, in nats a token."""
         return self.rounded[form] - self.loss
 
 
-def trend(points: Sequence[Point], text: Text, rate: Rate, form: Format) -> RankTest:
+def trend(points: Sequence[Point], text: Text, rate: Rate, form: FewBits) -> RankTest:
     """Page's test that the loss added grows with the tokens; a row of it is a seed."""
     arm = [point for point in points if (point.text, point.rate) == (text, rate)]
     return page([[point.added(form) for point in row] for row in _by_seed(arm)])
 
 
 def decay_effect(
-    points: Sequence[Point], text: Text, form: Format, tokens: int | None = None
+    points: Sequence[Point], text: Text, form: FewBits, tokens: int | None = None
 ) -> RankTest:
     """Wilcoxon's test that decay of the rate raises the loss added, pairs at equal seed and tokens.
 

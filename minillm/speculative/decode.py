@@ -5,7 +5,7 @@ each of them and behind the last; `minillm.speculative.verification.verify` keep
 token. Both caches then forget what was not kept. A pass over a few tokens takes little more time
 than over one, so that every kept guess is a token almost for free.
 
-Dimensions: G guesses of a round, R distributions that a round needs, C width, V vocabulary.
+Dimensions: gamma guesses of a round, R distributions that a round needs, C width, V vocabulary.
 
 Sources: arXiv 2211.17192, algorithm 1; arXiv 2302.01318, algorithm 2.
 """
@@ -22,14 +22,15 @@ from torch import Tensor
 
 from minillm.attention import Cache
 from minillm.batch import Batch, Row
-from minillm.decoding import Model, NewCache, Step, contiguous, forward_rows
+from minillm.decoding import Model, NewCache, Step, contiguous
 from minillm.measure.timing import now
+from minillm.ragged import forward_rows
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative.drafters import Drafter, Drafting, Proposal
 from minillm.speculative.verification import verify, verify_greedy
 from minillm.whole import whole
 
-__all__ = ["GammaRule", "Round", "Verified", "decode_speculative"]
+__all__ = ["GammaRule", "Round", "SpeculativeRow", "decode_speculative"]
 
 
 @runtime_checkable
@@ -51,14 +52,14 @@ class _Fixed:
 
 
 @dataclass(frozen=True)
-class Verified(Row):
+class SpeculativeRow(Row):
     """What one round did to one row.
 
     Attributes:
         guesses: what was proposed.
-        q: (G, V), what each guess was drawn from.
-        target_logits: (G + 1, V), at each guess and behind the last.
-        u: (G + 1,), the uniforms of `verify`.
+        q: (gamma, V), what each guess was drawn from.
+        target_logits: (gamma + 1, V), at each guess and behind the last.
+        u: (gamma + 1,), the uniforms of `verify`.
         accepted: guesses that it kept; a stop token among them may end the row before the last.
         sampler: what made distributions of logits.
     """
@@ -71,7 +72,7 @@ class Verified(Row):
     sampler: Sampler
 
     @property
-    def p(self) -> Float[Tensor, "G1 V"]:
+    def p(self) -> Float[Tensor, "gamma1 V"]:
         """The target's distribution at each guess and behind the last."""
         return self.sampler.probabilities(self.target_logits)
 
@@ -90,7 +91,7 @@ class Round(Step):
         verify_seconds: of the target's pass; the rest of `seconds` is neither.
     """
 
-    rows: tuple[Verified, ...]
+    rows: tuple[SpeculativeRow, ...]
     draft_seconds: float
     verify_seconds: float
 
@@ -186,7 +187,7 @@ def _score(
 ) -> tuple[int, tuple[Tensor, ...]]:
     """One pass over what the cache lacks and the guesses; how many tokens that was, padding too.
 
-    Of each row the logits (G + 1, V) at its guesses and behind the last; none of an ended one.
+    Of each row the logits (gamma + 1, V) at its guesses and behind the last; none of an ended one.
     """
     unread = [
         [] if ended else [*text[n:], *proposal.guesses]
@@ -203,11 +204,11 @@ def _score(
 
 def _judge(
     batch: Batch, b: int, proposal: Proposal, logits: Tensor, u: Tensor, sampler: Sampler
-) -> Verified:
+) -> SpeculativeRow:
     """Verify row b's guesses and commit what comes out."""
     guesses, q = proposal.guesses, proposal.q
     if batch.ended[b]:
-        return Verified((), logits, True, (), q, logits, u[:0], 0, sampler)
+        return SpeculativeRow((), logits, True, (), q, logits, u[:0], 0, sampler)
     u = u[: len(guesses) + 1]
     if sampler.temperature == 0:
         accepted, token = verify_greedy(sampler.choose(logits, u).tolist(), guesses)
@@ -217,4 +218,6 @@ def _judge(
     tokens = (*guesses[:accepted], token)
     taken = batch.extend(b, tokens)
     ended = batch.ended[b]
-    return Verified(tokens[:taken], logits[:taken], ended, guesses, q, logits, u, accepted, sampler)
+    return SpeculativeRow(
+        tokens[:taken], logits[:taken], ended, guesses, q, logits, u, accepted, sampler
+    )

@@ -4,7 +4,7 @@ A drafter proposes tokens and the distributions it drew them from. It may be wro
 time: `minillm.speculative.verification.verify` keeps what comes out exact. The text itself guesses
 in `minillm.speculative.prompt_lookup`.
 
-Dimensions: G guesses of a round, V vocabulary.
+Dimensions: gamma guesses of a round, V vocabulary.
 
 Sources: arXiv 2211.17192 (draft models); arXiv 2404.16710 (early exit).
 """
@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.decoding import Model, contiguous, forward_rows
+from minillm.decoding import Model, contiguous
+from minillm.ragged import forward_rows
 from minillm.sampling import Sampler
 from minillm.transformer import Transformer
 from minillm.whole import whole
@@ -34,7 +35,7 @@ class Proposal:
 
     Attributes:
         guesses: tokens that may come next; may be fewer than asked for, or none.
-        q: (G, V) in float64 on the host, what each of them was drawn from.
+        q: (gamma, V) in float64 on the host, what each of them was drawn from.
     """
 
     guesses: tuple[int, ...]
@@ -53,7 +54,7 @@ class Drafting(Protocol):
         texts: Sequence[Sequence[int]],
         counts: Sequence[int],
         sampler: Sampler,
-        u: Sequence[Float[Tensor, " G"]],
+        u: Sequence[Float[Tensor, " gamma"]],
     ) -> list[Proposal]:
         """At most counts[b] guesses behind each text b, drawn by the uniforms u[b] on the host."""
         ...

@@ -5,7 +5,7 @@ neighbouring ratios p/q, between two neighbouring sums of a distribution. One ca
 of each cell, weighted with the cell's size, gives the law of the answers: no sample, no luck. The
 code in question is an argument, so that faulty code can be asked as well.
 
-Dimensions: V vocabulary, G guesses of a round.
+Dimensions: V vocabulary, gamma guesses of a round.
 
 Source: arXiv 2211.17192, appendix A.1, proves what is found here.
 """

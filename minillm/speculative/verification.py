@@ -6,7 +6,7 @@ are kept, one more from the target's distribution behind them. Each kept guess c
 the law, the residual carries the rest of p: together p, whatever q is. Greedy decoding is the
 limit in which p and q have all their mass on one token.
 
-Dimensions: G guesses, G1 = G + 1, V vocabulary.
+Dimensions: gamma guesses, gamma1 = gamma + 1, V vocabulary.
 
 Sources: arXiv 2211.17192, algorithm 1 and appendix A.1; arXiv 2302.01318, algorithm 2.
 """
@@ -31,10 +31,10 @@ class Verdict(NamedTuple):
 
 
 def verify(
-    p: Float[Tensor, "G1 V"],
-    q: Float[Tensor, "G V"],
-    guesses: Int[Tensor, " G"],
-    u: Float[Tensor, " G1"],
+    p: Float[Tensor, "gamma1 V"],
+    q: Float[Tensor, "gamma V"],
+    guesses: Int[Tensor, " gamma"],
+    u: Float[Tensor, " gamma1"],
 ) -> Verdict:
     """Keep guesses up to the first rejection, and add one token of the target's.
 

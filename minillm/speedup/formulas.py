@@ -1,10 +1,10 @@
 """What guessing gains, before it is tried: tokens of a round over the time of a round.
 
-A round of G guesses yields one token, and one more for each guess that is kept. It costs G steps
-of the drafter and one pass of the target over G + 1 tokens. In units of a plain step of the target,
-c is the cost of a step of the drafter and V(G) that of the pass.
+A round of gamma guesses yields one token, and one more for each guess that is kept. It costs gamma
+steps of the drafter and one pass of the target over gamma + 1 tokens. In units of a plain step of
+the target, c is the cost of a step of the drafter and V(gamma) that of the pass.
 
-Sources: arXiv 2211.17192, equation 1 and theorem 3.8, which take V(G) to be 1.
+Sources: arXiv 2211.17192, equation 1 and theorem 3.8, which take V(gamma) to be 1.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ def expected_tokens(acceptance: Sequence[float]) -> float:
 
     >>> expected_tokens([0.5, 0.5, 0.5])
     1.875
-    >>> a, G = 0.5, 3  # with the same chance a everywhere:
-    >>> (1 - a ** (G + 1)) / (1 - a)
+    >>> a, gamma = 0.5, 3  # with the same chance a everywhere:
+    >>> (1 - a ** (gamma + 1)) / (1 - a)
     1.875
     """
     return 1 + sum(accumulate(acceptance, mul))
@@ -34,9 +34,9 @@ def speedup(acceptance: Sequence[float], c: float, verification: float) -> float
     """How many times faster a round is than as many plain steps.
 
     Args:
-        acceptance: as for `expected_tokens`; its length is G.
+        acceptance: as for `expected_tokens`; its length is gamma.
         c: time of a step of the drafter, in steps of the target.
-        verification: V(G), time of the pass over G + 1 tokens, in steps of the target.
+        verification: V(gamma), time of the pass over gamma + 1 tokens, in steps of the target.
 
     Raises:
         ValueError: a cost below 0, or no cost of the target's pass.
@@ -64,25 +64,27 @@ def best_gamma(acceptance: Sequence[float], c: float, verification: Sequence[flo
     """
     if not 1 <= len(verification) - 1 <= len(acceptance):
         raise ValueError(
-            f"there must be a cost V(G) of 0, 1, ... guesses, at most {len(acceptance)}, "
+            f"there must be a cost V(gamma) of 0, 1, ... guesses, at most {len(acceptance)}, "
             f"got {len(verification)} costs"
         )
-    gains = [speedup(acceptance[:G], c, cost) for G, cost in enumerate(verification)]
+    gains = [speedup(acceptance[:gamma], c, cost) for gamma, cost in enumerate(verification)]
     return max(range(1, len(gains)), key=gains.__getitem__)
 
 
-def break_even(G: int, c: float, verification: float) -> float | None:
+def break_even(gamma: int, c: float, verification: float) -> float | None:
     """The acceptance, the same for every guess, at which a round gains nothing; None above 1.
 
     >>> round(break_even(4, c=0.25, verification=1.0), 3)
     0.519
     """
-    if speedup([1.0] * G, c, verification) < 1:
+    if speedup([1.0] * gamma, c, verification) < 1:
         return None
     low, high = 0.0, 1.0
     while high - low > 1e-12:
         middle = (low + high) / 2
-        low, high = (middle, high) if speedup([middle] * G, c, verification) < 1 else (low, middle)
+        low, high = (
+            (middle, high) if speedup([middle] * gamma, c, verification) < 1 else (low, middle)
+        )
     return high
 
 

@@ -3,7 +3,7 @@
 One half of the prompts gives acceptance and costs, from which the speed-up of the other half is
 predicted; that half is measured too.
 
-Dimension: G guesses of a round.
+Dimension: gamma guesses of a round.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Costs", "Gain", "measure_gain"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Rounds of G guesses, summed up; those that had room for fewer are left out.
+    """Rounds of gamma guesses, summed up; those that had room for fewer are left out.
 
     Attributes:
-        G: guesses of each.
+        gamma: guesses of each.
         tokens: of a round, on average.
         draft, verify, rest: seconds of a round, medians.
         plain: seconds of a token without guessing, median.
@@ -38,7 +38,7 @@ class Costs:
         share: of all judged guesses, those that were kept.
     """
 
-    G: int
+    gamma: int
     tokens: float
     draft: float
     verify: float
@@ -48,26 +48,26 @@ class Costs:
     share: float
 
     @classmethod
-    def of(cls, rounds: Sequence[Round], plain: Sequence[Step], G: int) -> Costs:
+    def of(cls, rounds: Sequence[Round], plain: Sequence[Step], gamma: int) -> Costs:
         """Add up.
 
         Raises:
-            ValueError: no round of G guesses, or no plain step.
+            ValueError: no round of gamma guesses, or no plain step.
         """
-        full = [step for step in rounds if all(len(row.guesses) == G for row in step.rows)]
+        full = [step for step in rounds if all(len(row.guesses) == gamma for row in step.rows)]
         if not full or not plain:
-            raise ValueError(f"{len(rounds)} rounds hold none of {G} guesses to add up")
+            raise ValueError(f"{len(rounds)} rounds hold none of {gamma} guesses to add up")
         rows = [row for step in full for row in step.rows]
         rest = (step.seconds - step.draft_seconds - step.verify_seconds for step in full)
         found = acceptance_by_position(full)
         return cls(
-            G=G,
+            gamma=gamma,
             tokens=sum(len(row.tokens) for row in rows) / len(rows),
             draft=median(step.draft_seconds for step in full),
             verify=median(step.verify_seconds for step in full),
             rest=median(rest),
             plain=median(step.seconds for step in plain),
-            acceptance=(*found, *[0.0] * (G - len(found))),
+            acceptance=(*found, *[0.0] * (gamma - len(found))),
             share=sum(row.accepted for row in rows) / sum(row.judged for row in rows),
         )
 
@@ -79,7 +79,7 @@ class Costs:
     @property
     def c(self) -> float:
         """A step of the drafter, in plain steps."""
-        return self.draft / self.G / self.plain
+        return self.draft / self.gamma / self.plain
 
     @property
     def verification(self) -> float:
@@ -105,9 +105,9 @@ class Gain:
         return speedup(fit.acceptance, factor * fit.c, fit.verification)
 
     def formula(self, factor: float = 1.0) -> float:
-        """The paper's: every guess alike, and a pass over G + 1 tokens as cheap as over one."""
+        """The paper's: every guess alike, and a pass over gamma + 1 tokens as cheap as over one."""
         fit = self.fitted
-        return speedup([fit.share] * fit.G, factor * fit.c, 1.0)
+        return speedup([fit.share] * fit.gamma, factor * fit.c, 1.0)
 
 
 def measure_gain(
@@ -143,23 +143,26 @@ def measure_gain(
     decode = partial(_decode, model, drafter, max_new_tokens=max_new_tokens, sampler=sampler)
     list(decode(prompts[0], 0)), list(decode(prompts[0], most))  # warm up
     plain: tuple[list[Step], list[Step]] = [], []
-    rounds: tuple[dict[int, list[Round]], ...] = tuple({G: [] for G in gammas} for _ in range(2))
+    rounds: tuple[dict[int, list[Round]], ...] = tuple(
+        {gamma: [] for gamma in gammas} for _ in range(2)
+    )
     for index, prompt in enumerate(prompts):
         half = index % 2  # in turn, so that a drift of the machine hits both alike
-        for G in (0, *gammas, 0):
-            steps = list(decode(prompt, G))[1:]  # the first one reads the prompt
-            (rounds[half][G] if G else plain[half]).extend(steps)
+        for gamma in (0, *gammas, 0):
+            steps = list(decode(prompt, gamma))[1:]  # the first one reads the prompt
+            (rounds[half][gamma] if gamma else plain[half]).extend(steps)
     fitted, tried = (
-        {G: Costs.of(rounds[half][G], plain[half], G) for G in gammas} for half in range(2)
+        {gamma: Costs.of(rounds[half][gamma], plain[half], gamma) for gamma in gammas}
+        for half in range(2)
     )
-    return {G: Gain(fitted[G], tried[G]) for G in gammas}
+    return {gamma: Gain(fitted[gamma], tried[gamma]) for gamma in gammas}
 
 
 def _decode(
     model: Model,
     drafter: Drafter,
     prompt: Sequence[int],
-    G: int,
+    gamma: int,
     *,
     max_new_tokens: int,
     sampler: Sampler,
@@ -169,6 +172,6 @@ def _decode(
         "sampler": sampler,
         "generators": generators(0, 1),
     }
-    if G == 0:
+    if gamma == 0:
         return decode_cached(model, [prompt], **common)
-    return decode_speculative(model, [prompt], drafter=drafter, gamma=G, **common)
+    return decode_speculative(model, [prompt], drafter=drafter, gamma=gamma, **common)

@@ -11,12 +11,12 @@ from torch import nn
 
 import minillm
 from minillm import GREEDY, KVCache, Sampler
-from minillm.attention import Rotary
 from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached, generators
 from minillm.fast.draft import Int8Draft
 from minillm.fast.megakernel import Megakernel
 from minillm.fast.model import optimized
+from minillm.rotary import Rotary
 from minillm.sampling import pick
 from minillm.speculative.decode import decode_speculative
 from minillm.speculative.drafters import DraftModel

@@ -16,7 +16,8 @@ from minillm.gptq.model import gptq_model
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.layers import QuantLinear
 from minillm.quantization.model import load_quantized, quantize_model, save_quantized
-from minillm.quantization.rounding import Spec, dequantize, fit_grid, quantize
+from minillm.quantization.rounding import dequantize, fit_grid, quantize
+from minillm.quantization.spec import Spec
 from minillm.tokens import encode_all
 
 SPECS = [

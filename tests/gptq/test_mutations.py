@@ -7,7 +7,8 @@ import torch
 from mutations import Mutation
 from torch import Tensor
 
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from minillm.speculative.bug_gallery import library, patched
 
 ORDER = ("gptq.hessian", "gptq.columns")

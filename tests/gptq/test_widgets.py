@@ -13,7 +13,8 @@ from minillm import Transformer
 from minillm.gptq.columns import gptq, round_trip_error
 from minillm.gptq.hessian import Hessian, damped, hessians
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from widgets.common.drawing.film import Bars, Heat
 from widgets.common.drawing.film import quantize as shades
 from widgets.common.drawing.svg import picture, summary

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 import minillm
 from minillm import Transformer
 from minillm.decoding import collect
-from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
+from minillm.lookahead.decode import LookaheadRow, LookaheadStep, decode_lookahead
 from minillm.lookahead.mask import lookahead_layout
 from widgets.common.drawing.film import Cell, Change, Film, Grid, Heat, Lane, Lanes
 from widgets.common.drawing.svg import picture, summary
@@ -341,7 +341,7 @@ def test_n_grams_that_stood_in_the_text() -> None:
         import torch
 
         best = 0 if right else None
-        looked = Looked(
+        looked = LookaheadRow(
             tokens, torch.zeros(len(tokens), 9), False, ((newest,),), (), (guess,), best, right
         )
         return LookaheadStep((looked,), (0,), 1, 1, 0.0)

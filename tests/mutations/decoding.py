@@ -58,7 +58,7 @@ BUGS = [
     ),
     Mutation(
         "padding of ragged rows stays in the cache",
-        "decoding",
+        "ragged",
         "if any(len(row) < T for row in rows):",
         "if False:",
         "caches_of_rounds",

@@ -70,7 +70,7 @@ BUGS = [
     ),
     Mutation(
         "rows of a ragged batch rotated by one length",
-        "attention",
+        "rotary",
         "positions = torch.tensor(cached)[:, None] + torch.arange(T)",
         "positions = torch.tensor(cached)[:, None] * 0 + max(cached) + torch.arange(T)",
         "ragged_rows",

@@ -351,7 +351,8 @@ from minillm.measure.evaluation import evaluate
 from minillm.gptq.model import gptq_model
 from minillm.data.heldout import stories
 from minillm.quantization.simulated import rounded
-from minillm.quantization.rounding import Spec, dequantize
+from minillm.quantization.spec import Spec
+from minillm.quantization.rounding import dequantize
 from minillm.quantization.model import matrices
 from minillm.tokens import encode_all
 model, tokenizer = load("stories-s")""",

@@ -103,7 +103,7 @@ def decoded_law(
     """What `decode_speculative` emits has the target's law, over all cells of all uniforms.
 
     Every row of one batch is fed the midpoints of other cells: row by row, one of the product of
-    `grids`. Looked at are the first round, and the target's law behind it; or runs of `whole`
+    `grids`. LookaheadRow at are the first round, and the target's law behind it; or runs of `whole`
     tokens.
     """
     target = target or Counting(lib, counted(toy_target))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from minillm.quantization.formats import E2M1, E8M0, FORMATS, format_named
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 
 # The constants of bitsandbytes' kernels and of QLoRA's appendix E.
 NF4 = [

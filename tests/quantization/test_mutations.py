@@ -13,6 +13,7 @@ from minillm.speculative.bug_gallery import library, patched
 ORDER = (
     "quantization.formats",
     "quantization.packing",
+    "quantization.spec",
     "quantization.rounding",
     "quantization.smoothing",
 )
@@ -172,6 +173,7 @@ BUGS = [
     Mutation(
         "the lower half of a byte first",
         "quantization.packing",
+        "quantization.spec",
         "torch.arange(count - 1, -1, -1,",
         "torch.arange(count,",
         "packs",
@@ -179,6 +181,7 @@ BUGS = [
     Mutation(
         "an odd number of codes loses its last byte (constructed)",
         "quantization.packing",
+        "quantization.spec",
         "F.pad(stream, (0, -stream.shape[-1] % 8))",
         "stream[..., : stream.shape[-1] // 8 * 8]",
         "packs",

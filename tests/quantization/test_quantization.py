@@ -31,7 +31,7 @@ from minillm.quantization.model import (
     save_quantized,
 )
 from minillm.quantization.packing import packed_bytes
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
 from minillm.quantization.smoothing import (
     fold,
     input_peaks,
@@ -39,6 +39,7 @@ from minillm.quantization.smoothing import (
     smooth,
     smoothing_scales,
 )
+from minillm.quantization.spec import Spec
 from minillm.speculative.decode import decode_speculative
 from minillm.speculative.drafters import DraftModel
 from minillm.tokens import encode, encode_all

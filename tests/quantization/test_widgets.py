@@ -7,7 +7,8 @@ import torch
 
 from minillm import Transformer
 from minillm.quantization.formats import FORMATS
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from widgets.common.exercises import judge
 from widgets.quantization import (
     BitExplorer,

@@ -18,8 +18,9 @@ from minillm.data.heldout import stories
 from minillm.measure.evaluation import evaluate
 from minillm.measure.ranks import page, signed_rank
 from minillm.quantization.model import matrices, quantize_model
-from minillm.quantization.rounding import Spec, dequantize
-from minillm.scaling.overtraining import FORMATS, Point, Rate, Text, decay_effect, read, trend
+from minillm.quantization.rounding import dequantize
+from minillm.quantization.spec import Spec
+from minillm.scaling.overtraining import FEW_BITS, Point, Rate, Text, decay_effect, read, trend
 from minillm.tokens import END_OF_TEXT
 from minillm.training.data import TrainingData
 from minillm.training.recipe import Recipe
@@ -87,7 +88,7 @@ def test_each_arm_has_its_points(points: list[Point]) -> None:
     for text, rate in product(get_args(Text), get_args(Rate)):
         arm = [point.tokens for point in points if (point.text, point.rate) == (text, rate)]
         assert arm == [4 * row, 8 * row, 16 * row, 32 * row]
-    assert {tuple(point.rounded) for point in points} == {FORMATS}
+    assert {tuple(point.rounded) for point in points} == {FEW_BITS}
 
 
 @pytest.mark.parametrize(("text", "share"), [("unique", 1.0), ("repeated", 0.25)])
@@ -109,7 +110,7 @@ def test_a_point_is_what_a_plain_run_comes_to(
 def made_up(seeds: int) -> list[Point]:
     """Loss added grows with tokens at a constant rate; decay adds a tenth, but in one pair."""
     return [
-        Point(seed, text, rate, tokens, 2.0, dict.fromkeys(FORMATS, 2 + added))
+        Point(seed, text, rate, tokens, 2.0, dict.fromkeys(FEW_BITS, 2 + added))
         for seed, text, rate, tokens in product(
             range(seeds), get_args(Text), get_args(Rate), (400, 100, 200)
         )

@@ -15,8 +15,8 @@ from minillm.commands.main import main
 from minillm.data import heldout, recorded
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.model import quantize_model
-from minillm.quantization.rounding import Spec
 from minillm.quantization.simulated import rounded
+from minillm.quantization.spec import Spec
 from minillm.scaling import kbit
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at, measure, stored_bits
 from minillm.tokens import encode_all

@@ -9,7 +9,7 @@ import pytest
 
 from minillm.scaling import kbit
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, frontier, loss_at
-from minillm.scaling.overtraining import Format, Point, decay_effect, trend
+from minillm.scaling.overtraining import FewBits, Point, decay_effect, trend
 from widgets.common.exercises import judge
 from widgets.scaling import HypothesisExplorer, LawExplorer, exercises, losses_at
 from widgets.scaling.law import megabytes
@@ -31,7 +31,7 @@ def points(growth: float = 0.1, decay: float = 0.05) -> list[Point]:
         range(3), ("unique", "repeated"), ("constant", "decayed"), range(4)
     ):
         added = 0.2 + growth * n + decay * (rate == "decayed") + 0.01 * seed * (1 + n)
-        rounded: dict[Format, float] = {
+        rounded: dict[FewBits, float] = {
             "int2": 3 + 4 * added,
             "int3": 3 + 2 * added,
             "int4": 3 + added,

@@ -600,22 +600,26 @@ def test_a_round_can_be_replayed_from_its_record(sampler: Sampler) -> None:
         assert min(step.draft_seconds, step.verify_seconds) >= 0
         assert step.draft_seconds + step.verify_seconds <= step.seconds
         for text, row in zip(texts, step.rows, strict=True):
-            G = len(row.guesses)
+            gamma = len(row.guesses)
             if not row.tokens:
                 assert row.ended
-                assert (G, row.accepted, row.judged, row.p.shape, row.u.shape) == (
+                assert (gamma, row.accepted, row.judged, row.p.shape, row.u.shape) == (
                     *(0, 0, 0),
                     (0, 31),
                     (0,),
                 )
                 continue
-            assert (row.q.shape, row.p.shape, row.u.shape) == ((G, 31), (G + 1, 31), (G + 1,))
-            for i in range(G + 1):
+            assert (row.q.shape, row.p.shape, row.u.shape) == (
+                (gamma, 31),
+                (gamma + 1, 31),
+                (gamma + 1,),
+            )
+            for i in range(gamma + 1):
                 read = torch.tensor([text + list(row.guesses[:i])])
                 assert close(row.p[i], sampler.probabilities(target(read)[0, -1]))
                 if i < len(row.tokens):
                     assert close(row.logits[i], target(read)[0, -1])
-                if i < G:
+                if i < gamma:
                     assert close(row.q[i], sampler.probabilities(draft(read)[0, -1]))
             accepted, token = verify(row.p, row.q, torch.tensor(row.guesses).long(), row.u)
             assert accepted == row.accepted

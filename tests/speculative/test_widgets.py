@@ -14,7 +14,7 @@ import widgets.speculative.hunt as speculative_hunt
 from minillm import Sampler, Transformer, decode_cached, generators, load
 from minillm.sampling import pick
 from minillm.speculative.bug_gallery import GALLERY
-from minillm.speculative.decode import Round, Verified, decode_speculative
+from minillm.speculative.decode import Round, SpeculativeRow, decode_speculative
 from minillm.speculative.drafters import DraftModel
 from minillm.speculative.exactness import toy_draft, toy_target
 from minillm.speculative.prompt_lookup import PromptLookup
@@ -127,7 +127,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 # What becomes of each guess
 
 
-def fate(row: Verified, i: int) -> str:
+def fate(row: SpeculativeRow, i: int) -> str:
     if i < row.accepted:
         return "accepted"
     return "rejected" if i == row.accepted else "unchecked"

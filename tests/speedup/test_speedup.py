@@ -9,37 +9,37 @@ import pytest
 from minillm.speedup.formulas import AdaptiveGamma, best_gamma, break_even, expected_tokens, speedup
 
 
-@pytest.mark.parametrize("G", range(6))
-def test_expected_tokens_by_enumeration(G: int) -> None:
+@pytest.mark.parametrize("gamma", range(6))
+def test_expected_tokens_by_enumeration(gamma: int) -> None:
     """Every way in which the guesses of a round can fare; chances differ by position."""
-    chances = [Fraction(n, 7) for n in (3, 6, 2, 7, 0)[:G]]
+    chances = [Fraction(n, 7) for n in (3, 6, 2, 7, 0)[:gamma]]
     mean = Fraction(0)
-    for kept in product((True, False), repeat=G):
+    for kept in product((True, False), repeat=gamma):
         weight = math.prod(a if k else 1 - a for a, k in zip(chances, kept, strict=True))
-        mean += weight * (1 + next((i for i, k in enumerate(kept) if not k), G))
+        mean += weight * (1 + next((i for i, k in enumerate(kept) if not k), gamma))
     assert expected_tokens([float(a) for a in chances]) == pytest.approx(float(mean))
 
 
 @pytest.mark.parametrize("a", [0.0, 0.3, 0.8, 0.99])
-@pytest.mark.parametrize("G", [1, 4, 9])
-def test_expected_tokens_of_equal_chances(a: float, G: int) -> None:
+@pytest.mark.parametrize("gamma", [1, 4, 9])
+def test_expected_tokens_of_equal_chances(a: float, gamma: int) -> None:
     """Equation 1 of arXiv 2211.17192."""
-    assert expected_tokens([a] * G) == pytest.approx((1 - a ** (G + 1)) / (1 - a))
-    assert expected_tokens([1.0] * G) == G + 1
+    assert expected_tokens([a] * gamma) == pytest.approx((1 - a ** (gamma + 1)) / (1 - a))
+    assert expected_tokens([1.0] * gamma) == gamma + 1
 
 
 @pytest.mark.parametrize(
-    ("a", "G", "c", "factor"),
+    ("a", "gamma", "c", "factor"),
     [(0.75, 7, 0.02, 3.16), (0.8, 5, 0.05, 2.95), (0.8, 5, 0.2, 1.84), (0.5, 3, 0.05, 1.63),
      (0.3, 5, 0.2, 0.71)],
 )  # fmt: skip
-def test_speedup_of_the_papers_model(a: float, G: int, c: float, factor: float) -> None:
+def test_speedup_of_the_papers_model(a: float, gamma: int, c: float, factor: float) -> None:
     """Theorem 3.8 of arXiv 2211.17192: the pass over the guesses costs one step."""
-    assert speedup([a] * G, c, 1.0) == pytest.approx(factor, abs=0.005)
-    assert speedup([a] * G, c, 1.0) == pytest.approx(
-        (1 - a ** (G + 1)) / ((1 - a) * (G * c + 1)), rel=1e-12
+    assert speedup([a] * gamma, c, 1.0) == pytest.approx(factor, abs=0.005)
+    assert speedup([a] * gamma, c, 1.0) == pytest.approx(
+        (1 - a ** (gamma + 1)) / ((1 - a) * (gamma * c + 1)), rel=1e-12
     )
-    assert speedup([a] * G, c, 2.0) < speedup([a] * G, c, 1.0)
+    assert speedup([a] * gamma, c, 2.0) < speedup([a] * gamma, c, 1.0)
 
 
 def test_a_round_without_guesses_is_a_step() -> None:
@@ -50,9 +50,9 @@ def test_a_round_without_guesses_is_a_step() -> None:
 @pytest.mark.parametrize("a", [0.1, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("c", [0.0, 0.05, 0.3])
 def test_the_best_gamma_gains_most(a: float, c: float) -> None:
-    costs = [1 + 0.03 * G for G in range(13)]
+    costs = [1 + 0.03 * gamma for gamma in range(13)]
     best = best_gamma([a] * 12, c, costs)
-    gains = [speedup([a] * G, c, costs[G]) for G in range(1, 13)]
+    gains = [speedup([a] * gamma, c, costs[gamma]) for gamma in range(1, 13)]
     assert gains[best - 1] == max(gains)
 
 
@@ -61,12 +61,14 @@ def test_the_best_gamma_stops_before_a_guess_that_is_never_kept() -> None:
     assert best_gamma([0.0], c=1.0, verification=[1.0, 9.0]) == 1  # at least one
 
 
-@pytest.mark.parametrize(("G", "c", "V"), [(1, 0.1, 1), (4, 0.25, 1), (4, 0.1, 1.3), (8, 0.1, 2)])
-def test_at_break_even_nothing_is_gained(G: int, c: float, V: float) -> None:
-    a = break_even(G, c, V)
+@pytest.mark.parametrize(
+    ("gamma", "c", "V"), [(1, 0.1, 1), (4, 0.25, 1), (4, 0.1, 1.3), (8, 0.1, 2)]
+)
+def test_at_break_even_nothing_is_gained(gamma: int, c: float, V: float) -> None:
+    a = break_even(gamma, c, V)
     assert a is not None
-    assert speedup([a] * G, c, V) == pytest.approx(1.0)
-    assert speedup([a - 0.01] * G, c, V) < 1 < speedup([a + 0.01] * G, c, V)
+    assert speedup([a] * gamma, c, V) == pytest.approx(1.0)
+    assert speedup([a - 0.01] * gamma, c, V) < 1 < speedup([a + 0.01] * gamma, c, V)
 
 
 def test_break_even_at_both_ends() -> None:
@@ -76,7 +78,7 @@ def test_break_even_at_both_ends() -> None:
 
 
 def test_adaptive_gamma_guesses_more_as_more_is_accepted() -> None:
-    rule = AdaptiveGamma(0.1, (1.0, *[1 + 0.02 * G for G in range(1, 9)]))
+    rule = AdaptiveGamma(0.1, (1.0, *[1 + 0.02 * gamma for gamma in range(1, 9)]))
     assert rule.largest == 8
     chosen = [rule.choose(accepted, 100) for accepted in range(0, 101, 10)]
     assert chosen == sorted(chosen)
@@ -94,7 +96,7 @@ def test_adaptive_gamma_guesses_more_as_more_is_accepted() -> None:
         (0.1, (0.0, 1.0), "V = 0.0"),
         (0.1, (1.0, -1.0), "V = -1.0"),
         (0.1, (1.0, math.nan), "V = nan"),
-        (0.1, (1.0,), "a cost V\\(G\\) of 0, 1, ... guesses"),
+        (0.1, (1.0,), "a cost V\\(gamma\\) of 0, 1, ... guesses"),
         (0.1, (), "got 0 costs"),
     ],
 )

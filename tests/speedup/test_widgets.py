@@ -14,7 +14,7 @@ from drift import ratios_hold
 import minillm
 from minillm import Sampler, Transformer
 from minillm.decoding import Step
-from minillm.speculative.decode import Round, Verified
+from minillm.speculative.decode import Round, SpeculativeRow
 from minillm.speculative.drafters import DraftModel
 from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.speedup.batch import measure_batches
@@ -32,7 +32,7 @@ def pair() -> tuple[Transformer, Transformer]:
 def made(guesses: int, accepted: int, seconds: tuple[float, float, float], rows: int = 1) -> Round:
     """A round of so many guesses, with its times of draft, verify and rest."""
     logits = torch.zeros(accepted + 1, 2)
-    row = Verified(
+    row = SpeculativeRow(
         tokens=(0,) * (accepted + 1),
         logits=logits,
         ended=False,
@@ -50,14 +50,14 @@ def plain(*seconds: float) -> list[Step]:
     return [Step((), (), 1, 1, s) for s in seconds]
 
 
-def costs(G: int = 2) -> Costs:
+def costs(gamma: int = 2) -> Costs:
     rounds = [
-        made(G, 2, (0.2, 1.0, 0.1)),
-        made(G, 0, (0.4, 1.2, 0.1)),
-        made(G, 1, (0.4, 1.4, 0.3)),
-        made(G - 1, 1, (9.0, 9.0, 9.0)),  # less room: left out
+        made(gamma, 2, (0.2, 1.0, 0.1)),
+        made(gamma, 0, (0.4, 1.2, 0.1)),
+        made(gamma, 1, (0.4, 1.4, 0.3)),
+        made(gamma - 1, 1, (9.0, 9.0, 9.0)),  # less room: left out
     ]
-    return Costs.of(rounds, plain(1.0, 3.0, 0.5), G)
+    return Costs.of(rounds, plain(1.0, 3.0, 0.5), gamma)
 
 
 def test_costs_are_medians_of_full_rounds() -> None:
@@ -96,10 +96,10 @@ def test_gains_are_measured_for_each_number_of_guesses() -> None:
     prompts = [[1, 2], [3], [4, 5, 6]]
     gains = measure_gain(target, DraftModel(draft), prompts, [1, 3], max_new_tokens=12)
     assert list(gains) == [1, 3]
-    for G, gain in gains.items():
+    for gamma, gain in gains.items():
         for half in (gain.fitted, gain.tried):
-            assert half.G == G == len(half.acceptance)
-            assert 1 <= half.tokens <= G + 1
+            assert half.gamma == gamma == len(half.acceptance)
+            assert 1 <= half.tokens <= gamma + 1
             assert min(half.draft, half.verify, half.plain, half.rest) > 0
 
 
@@ -128,8 +128,8 @@ def test_so_many_tokens_leave_a_full_round_behind_the_first() -> None:
 
 
 def gains() -> dict[str, dict[int, Gain]]:
-    good = {G: Gain(costs(G), replace(costs(G), plain=2.0)) for G in (2, 3)}
-    bad = {G: Gain(costs(G), replace(costs(G), plain=0.5)) for G in (2, 3)}
+    good = {gamma: Gain(costs(gamma), replace(costs(gamma), plain=2.0)) for gamma in (2, 3)}
+    bad = {gamma: Gain(costs(gamma), replace(costs(gamma), plain=0.5)) for gamma in (2, 3)}
     return {"packed": good, "<stock>": bad}
 
 
@@ -138,9 +138,9 @@ def test_the_gain_is_measured_predicted_and_by_the_formula() -> None:
     measured, predicted, formula, even, mark = explorer.view.data
     run, before = gains()["packed"], measured.y
     assert measured.x == predicted.x == formula.x == (2, 3)
-    assert measured.y == pytest.approx([run[G].tried.measured for G in (2, 3)])
-    assert predicted.y == pytest.approx([run[G].predicted() for G in (2, 3)])
-    assert formula.y == pytest.approx([run[G].formula() for G in (2, 3)])
+    assert measured.y == pytest.approx([run[gamma].tried.measured for gamma in (2, 3)])
+    assert predicted.y == pytest.approx([run[gamma].predicted() for gamma in (2, 3)])
+    assert formula.y == pytest.approx([run[gamma].formula() for gamma in (2, 3)])
     assert (even.text[0], set(even.y)) == ("break-even", {1.0})
     assert mark.y[0] == measured.y[mark.x[0] - 2]
     explorer.controls["run"].label = "<stock>"
@@ -153,8 +153,8 @@ def test_a_dearer_draft_changes_what_is_predicted_only() -> None:
     explorer.controls["cost"].value = 4.0
     run = gains()["packed"]
     assert explorer.view.data[0].y == before.view.data[0].y
-    assert explorer.view.data[1].y == pytest.approx([run[G].predicted(4) for G in (2, 3)])
-    assert explorer.view.data[2].y == pytest.approx([run[G].formula(4) for G in (2, 3)])
+    assert explorer.view.data[1].y == pytest.approx([run[gamma].predicted(4) for gamma in (2, 3)])
+    assert explorer.view.data[2].y == pytest.approx([run[gamma].formula(4) for gamma in (2, 3)])
     assert "with a draft of 4 times the cost" in explorer.summary()
 
 
@@ -230,7 +230,7 @@ def test_a_machine_that_slows_down_moves_no_gain_of_guesses() -> None:
     def measure(model: Any) -> dict[Any, float]:
         prompts = [[1], [2, 3], [4], [5]]
         gains = measure_gain(model, PromptLookup(), prompts, [1, 2], max_new_tokens=12)
-        return {G: gain.tried.measured for G, gain in gains.items()}
+        return {gamma: gain.tried.measured for gamma, gain in gains.items()}
 
     ratios_hold(target, measure)
 
@@ -289,7 +289,7 @@ def test_charts_are_stored_as_picture_and_line(make: Callable[[], Any]) -> None:
 
 
 def test_the_best_number_of_guesses() -> None:
-    gains = [speedup(ACCEPTANCE[:G], C, V[G]) for G in range(1, 5)]
+    gains = [speedup(ACCEPTANCE[:gamma], C, V[gamma]) for gamma in range(1, 5)]
     right = (2, gains[1], 0.35)
     assert judge("05.1", right).grade == "right"
     assert judge("05.1", [2, round(gains[1], 2), 0.35]).grade == "right"
@@ -304,9 +304,9 @@ def test_the_best_number_of_guesses() -> None:
     [
         ((1 + 0.8 + 0.7 + 0.6 + 0.5) / 2.1, "multiply their acceptances"),
         ((0.8 + 0.56 + 0.336) / 1.85, "adds a token of the target's own"),
-        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "V[G], not 1"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "V[gamma], not 1"),
         ((1 + 0.8 + 0.56 + 0.336) / 1.4, "a step for each guess"),
-        ((1 + 0.8 + 0.56 + 0.336) / 1.55, "G steps, not one"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.55, "gamma steps, not one"),
     ],
 )
 def test_mistakes_with_the_gain_are_named(gain: float, look: str) -> None:
@@ -317,7 +317,9 @@ def test_mistakes_with_the_gain_are_named(gain: float, look: str) -> None:
 
 def guesses(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
     a = (accepted + 1) / (tried + 2)
-    gains = [sum(a**i for i in range(G + 1)) / (G * c + V[G]) for G in range(len(V))]
+    gains = [
+        sum(a**i for i in range(gamma + 1)) / (gamma * c + V[gamma]) for gamma in range(len(V))
+    ]
     return gains.index(max(gains))
 
 
@@ -326,15 +328,17 @@ def at_least_one(accepted: int, tried: int, c: float, V: tuple[float, ...]) -> i
 
 
 def climbing(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
-    a, G = (accepted + 1) / (tried + 2), 0
-    while G + 1 < len(V) and speedup([a] * (G + 1), c, V[G + 1]) > speedup([a] * G, c, V[G]):
-        G += 1
-    return G
+    a, gamma = (accepted + 1) / (tried + 2), 0
+    while gamma + 1 < len(V) and speedup([a] * (gamma + 1), c, V[gamma + 1]) > speedup(
+        [a] * gamma, c, V[gamma]
+    ):
+        gamma += 1
+    return gamma
 
 
 def counting(accepted: int, tried: int, c: float, V: Sequence[float]) -> int:
     a = accepted / tried if tried else 0.5
-    return max(range(len(V)), key=lambda G: speedup([a] * G, c, V[G]))
+    return max(range(len(V)), key=lambda gamma: speedup([a] * gamma, c, V[gamma]))
 
 
 def test_so_many_guesses() -> None:
@@ -350,13 +354,16 @@ def test_so_many_guesses() -> None:
         (climbing, "The gain may fall first and rise later"),
         (counting, "One kept of one tells little"),
         (lambda accepted, tried, c, V: len(V) - 1, "More guesses yield more tokens, and cost more"),
-        (lambda accepted, tried, c, V: guesses(accepted, tried, c, [1] * len(V)), "V[G], not 1"),
+        (
+            lambda accepted, tried, c, V: guesses(accepted, tried, c, [1] * len(V)),
+            "V[gamma], not 1",
+        ),
         (lambda accepted, tried, c, V: guesses(accepted, tried, 0, V), "The draft works too"),
         (
             lambda accepted, tried, c, V: guesses(
-                accepted, tried, 0, [cost + c * (G > 0) for G, cost in enumerate(V)]
+                accepted, tried, 0, [cost + c * (gamma > 0) for gamma, cost in enumerate(V)]
             ),
-            "G steps, not one",
+            "gamma steps, not one",
         ),
         (lambda accepted, tried, c, V: 0, "for each number of guesses"),
         (lambda accepted, tried, c, V: [].clear(), "Is there a return?"),
@@ -387,7 +394,10 @@ def test_a_wrong_number_of_guesses_is_shown_beside_the_right_one() -> None:
 
 def may_cost(acceptance: Sequence[float], verification: Sequence[float]) -> float:
     kept = list(accumulate(acceptance, lambda a, b: a * b))
-    return max((1 + sum(kept[:G]) - verification[G]) / G for G in range(1, len(verification)))
+    return max(
+        (1 + sum(kept[:gamma]) - verification[gamma]) / gamma
+        for gamma in range(1, len(verification))
+    )
 
 
 def test_what_a_draft_may_cost() -> None:
@@ -400,8 +410,8 @@ def test_what_a_draft_may_cost() -> None:
     [
         (lambda a, v: 1 + a[0] - v[1], "That is the c of one guess"),
         (lambda a, v: max(may_cost(a, v), 0.0), "It may be below 0"),
-        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs V[G], not 1."),
-        (lambda a, v: 17.0, "Tokens of a round, minus V[G], over G."),
+        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs V[gamma], not 1."),
+        (lambda a, v: 17.0, "Tokens of a round, minus V[gamma], over gamma."),
     ],
 )
 def test_mistakes_with_the_cost_are_named(answer: Any, look: str) -> None:

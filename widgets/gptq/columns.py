@@ -7,8 +7,6 @@ its inputs, with the Hessian of just these inputs. What happens to all inputs is
 Dimensions: N outputs, K inputs (columns), B x T tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from jaxtyping import Int
@@ -18,7 +16,8 @@ from minillm import Transformer
 from minillm.gptq.columns import gptq
 from minillm.gptq.hessian import hessians
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from widgets.common.controls import choice
 from widgets.common.drawing.film import Film
 from widgets.common.player import FilmExplorer

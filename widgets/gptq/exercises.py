@@ -11,7 +11,8 @@ from torch import Tensor
 
 from minillm.gptq.columns import gptq, round_trip_error
 from minillm.gptq.hessian import Hessian, inverse_root
-from minillm.quantization.rounding import Spec, quantize
+from minillm.quantization.rounding import quantize
+from minillm.quantization.spec import Spec
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["check", "hint", "transfer"]

@@ -3,8 +3,6 @@
 Dimensions: N outputs, K inputs (columns), M of them still to come.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Dimensions: N outputs, K inputs (columns).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +13,8 @@ from torch import Tensor
 
 from minillm.gptq.columns import Column, gptq
 from minillm.gptq.hessian import damped
-from minillm.quantization.rounding import Quantized, Spec, dequantize, quantize
+from minillm.quantization.rounding import Quantized, dequantize, quantize
+from minillm.quantization.spec import Spec
 
 __all__ = ["Rounding", "relative_error"]
 
@@ -57,7 +56,7 @@ class Rounding:
         *,
         damping: float = 0.01,
         act_order: bool = False,
-    ) -> Rounding:
+    ) -> "Rounding":
         """Round as `gptq` does."""
         seen: list[Column] = []
         weight, hessian = weight.double(), hessian.double()

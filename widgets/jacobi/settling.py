@@ -14,7 +14,7 @@ import ipywidgets
 from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, generators
-from minillm.jacobi import GUESSES, Iterate, JacobiStep, decode_jacobi
+from minillm.jacobi import GUESSES, JacobiRow, JacobiStep, decode_jacobi
 from minillm.tokens import encode, pieces
 from widgets.common.controls import choice, own_text, slider
 from widgets.common.drawing.film import Cell, Change, Film, Grid, Number
@@ -97,7 +97,7 @@ def settling_film(steps: Sequence[JacobiStep], name: Callable[[int], str]) -> Fi
     )
 
 
-def _lines(rows: Sequence[Iterate]) -> list[_Line]:
+def _lines(rows: Sequence[JacobiRow]) -> list[_Line]:
     """The start, then the state after every pass; a new block's guesses count from its start on."""
     lines, text = [_Line(0, 0, rows[0].before)], list[int]()
     for k, row in enumerate(rows):
@@ -144,7 +144,7 @@ def _misplaced(
     return f"Right words at the wrong place: the text has “{both}” {away}."
 
 
-def _start(row: Iterate, text: Sequence[int]) -> str:
+def _start(row: JacobiRow, text: Sequence[int]) -> str:
     lucky = sum(a == b for a, b in zip(row.before, text, strict=False))
     return (
         f"A block of {len(row.before)} guesses, {lucky} of them right by luck. "
@@ -152,7 +152,7 @@ def _start(row: Iterate, text: Sequence[int]) -> str:
     )
 
 
-def _told(rows: Sequence[Iterate], k: int, name: Callable[[int], str]) -> str:
+def _told(rows: Sequence[JacobiRow], k: int, name: Callable[[int], str]) -> str:
     """What the pass after k others did."""
     row, count = rows[k], len(rows[k].tokens)
     first, last = (f"“{visible(name(token))}”" for token in (row.tokens[0], row.tokens[-1]))
@@ -177,7 +177,7 @@ def _told(rows: Sequence[Iterate], k: int, name: Callable[[int], str]) -> str:
     return " ".join(said)
 
 
-def _numbers(rows: Sequence[Iterate]) -> tuple[Number, ...]:
+def _numbers(rows: Sequence[JacobiRow]) -> tuple[Number, ...]:
     settled = [0, *accumulate(len(row.tokens) for row in rows)]
     read = [0, *accumulate(len(row.before) for row in rows)]
     a_pass = [rate(n, k) for k, n in enumerate(settled) if k]

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES
-from minillm.lookahead.decode import LookaheadStep, Looked, decode_lookahead
+from minillm.lookahead.decode import LookaheadRow, LookaheadStep, decode_lookahead
 from minillm.tokens import encode, pieces
 from widgets.common.controls import choice, own_text, slider
 from widgets.common.drawing.film import Film
@@ -82,7 +82,7 @@ class MaskExplorer(_RunExplorer):
         self._row, number = steps[most].rows[0], most + 1
         return mask_film(self._row, number, at[most], self._name)
 
-    def _worth(self, row: Looked) -> tuple[bool, bool, int, int]:
+    def _worth(self, row: LookaheadRow) -> tuple[bool, bool, int, int]:
         """What makes a pass worth a look: a whole window, whole guesses, many, right ones."""
         whole = all(len(guess) == self["N"] - 1 for guess in row.guesses)
         return len(row.window) == self["N"] - 1, whole, len(row.guesses), row.accepted

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from minillm.lookahead.decode import Looked
+from minillm.lookahead.decode import LookaheadRow
 from minillm.lookahead.mask import Layout, lookahead_layout
 from widgets.common.drawing.film import Cell, Change, Film, Grid, Heat, Number, Patch, Rect
 from widgets.common.drawing.page import bare, visible
@@ -78,7 +78,7 @@ def reason(me: Place, other: Place) -> str:
     return "column" if other.line < me.line else "below"
 
 
-def mask_film(row: Looked, number: int, position: int, name: Callable[[int], str]) -> Film:
+def mask_film(row: LookaheadRow, number: int, position: int, name: Callable[[int], str]) -> Film:
     """One pass, token by token.
 
     Args:
@@ -120,7 +120,7 @@ def mask_film(row: Looked, number: int, position: int, name: Callable[[int], str
 class _Read:
     """A pass, and how to speak of its tokens."""
 
-    row: Looked
+    row: LookaheadRow
     number: int
     position: int
     layout: Layout

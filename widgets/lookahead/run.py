@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from minillm.lookahead.decode import LookaheadStep, Looked
+from minillm.lookahead.decode import LookaheadRow, LookaheadStep
 from widgets.common.drawing.film import Cell, Change, Film, Grid, Lane, Lanes, Number
 from widgets.common.drawing.page import bare, visible
 from widgets.jacobi.gain import rate
@@ -84,7 +84,7 @@ def found_in_text(steps: Sequence[LookaheadStep], prompt: Sequence[int]) -> tupl
     return right, copied
 
 
-def _text_lane(rows: Sequence[Looked], name: Name) -> Lane:
+def _text_lane(rows: Sequence[LookaheadRow], name: Name) -> Lane:
     cells = []
     for k, row in enumerate(rows):
         for i, token in enumerate(row.tokens):
@@ -99,7 +99,9 @@ def _text_lane(rows: Sequence[Looked], name: Name) -> Lane:
     return Lane("text", tuple(cells), notes=notes)
 
 
-def _window_row(rows: Sequence[Looked], up: int, W: int, N: int, name: Name) -> tuple[Cell, ...]:
+def _window_row(
+    rows: Sequence[LookaheadRow], up: int, W: int, N: int, name: Name
+) -> tuple[Cell, ...]:
     """The line that was chosen `up` passes before each, 0 being the one that is chosen now."""
     return tuple(
         _changing(
@@ -111,7 +113,7 @@ def _window_row(rows: Sequence[Looked], up: int, W: int, N: int, name: Name) -> 
     )
 
 
-def _window_entry(row: Looked, k: int, up: int, j: int, name: Name) -> tuple[str, str]:
+def _window_entry(row: LookaheadRow, k: int, up: int, j: int, name: Name) -> tuple[str, str]:
     """State and text of a place of the window, in pass k from 0."""
     line = len(row.window) - up
     tokens = row.chosen if up == 0 else row.window[line] if line >= 0 else ()
@@ -124,7 +126,7 @@ def _window_entry(row: Looked, k: int, up: int, j: int, name: Name) -> tuple[str
     return "guess" if up == k + 1 else "kept", name(tokens[j])  # from before the first pass
 
 
-def _guess_row(rows: Sequence[Looked], g: int, N: int, name: Name) -> tuple[Cell, ...]:
+def _guess_row(rows: Sequence[LookaheadRow], g: int, N: int, name: Name) -> tuple[Cell, ...]:
     entries: list[list[tuple[str, str]]] = []
     for row in rows:
         guess = row.guesses[g] if g < len(row.guesses) else ()
@@ -145,7 +147,7 @@ def _changing(entries: Sequence[tuple[str, str]], link: str | None = None, tip: 
     return Cell("", history, link=link, tip=tip)
 
 
-def _told(rows: Sequence[Looked], k: int, N: int, name: Name) -> str:
+def _told(rows: Sequence[LookaheadRow], k: int, N: int, name: Name) -> str:
     row = rows[k]
     said = [f"“{visible(name(row.window[0][0]))}” is the newest token."]
     if not row.guesses:
@@ -169,7 +171,7 @@ def _told(rows: Sequence[Looked], k: int, N: int, name: Name) -> str:
     return " ".join(said)
 
 
-def _numbers(steps: Sequence[LookaheadStep], rows: Sequence[Looked]) -> tuple[Number, ...]:
+def _numbers(steps: Sequence[LookaheadStep], rows: Sequence[LookaheadRow]) -> tuple[Number, ...]:
     written = list(accumulate(len(row.tokens) for row in rows))
     taken = accumulate(min(row.accepted, len(row.tokens)) for row in rows)
     read = [sum(map(len, (*row.window, *row.guesses))) for row in rows]

@@ -1,12 +1,11 @@
 """Int8 against fp8: the error of each on weights, on activations, and on those with outliers."""
 
-from __future__ import annotations
-
 import ipywidgets
 from jaxtyping import Float
 from torch import Tensor
 
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from widgets.common.chart import Chart, ChartExplorer, Columns
 from widgets.common.stable import digits
 from widgets.common.strings import say

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from minillm.quantization.rounding import Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Spec
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["advantage", "check", "hint"]

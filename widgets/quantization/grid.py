@@ -1,7 +1,5 @@
 """A format's grid over real weights, and the error of rounding, layer by layer."""
 
-from __future__ import annotations
-
 import ipywidgets
 import torch
 from jaxtyping import Float
@@ -9,7 +7,8 @@ from torch import Tensor
 
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.model import matrices
-from minillm.quantization.rounding import Granularity, Spec, dequantize, quantize
+from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.spec import Granularity, Spec
 from minillm.transformer import Transformer
 from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
 from widgets.common.stable import digits, verbatim

@@ -8,7 +8,7 @@ from itertools import product
 from statistics import fmean
 from typing import get_args
 
-from minillm.scaling.overtraining import FORMATS, Format, Point, Rate, Text, decay_effect, trend
+from minillm.scaling.overtraining import FEW_BITS, FewBits, Point, Rate, Text, decay_effect, trend
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import choice
 from widgets.common.stable import verbatim
@@ -41,7 +41,7 @@ class HypothesisExplorer(ChartExplorer):
         seeds = sorted({point.seed for point in points})
         super().__init__(
             {
-                "format": choice("format", FORMATS, value="int3"),
+                "format": choice("format", FEW_BITS, value="int3"),
                 "show": choice(
                     "show", {"mean of seeds": _MEAN} | {f"seed {seed}": seed for seed in seeds}
                 ),
@@ -64,7 +64,7 @@ class HypothesisExplorer(ChartExplorer):
 
     def _trends(self) -> dict[tuple[Text, Rate], Fraction]:
         """By arm, the p value of "more tokens, more loss added"."""
-        form: Format = self["format"]
+        form: FewBits = self["format"]
         arms = product(get_args(Text), get_args(Rate))
         return {arm: trend(self._all, *arm, form).p for arm in arms}
 
@@ -80,7 +80,7 @@ class HypothesisExplorer(ChartExplorer):
         )
 
     def summary(self) -> str:
-        form: Format = self["format"]
+        form: FewBits = self["format"]
         trends = ", ".join(
             f"{text} text and {rate} rate {probability(p)}"
             for (text, rate), p in self._trends().items()

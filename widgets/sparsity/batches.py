@@ -1,7 +1,5 @@
 """Which neurons a text leaves unused, and which a batch of texts leaves unused together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import ipywidgets

@@ -1,6 +1,6 @@
 """The checks of lesson 04: a round by hand, another exact rule, what temperature asks of a draft.
 
-Dimensions: G guesses of a round, V vocabulary.
+Dimensions: gamma guesses of a round, V vocabulary.
 """
 
 from __future__ import annotations
@@ -135,11 +135,11 @@ _P, _Q = (torch.tensor([float(x) for x in law(())]) for law in (toy_target, toy_
         "At place i the target draws a token of its own: pick(p[i], u[i]).",
         "As long as it is guesses[i], go on. The first one that differs is right as it is: it was "
         "drawn from p, and ends the round.",
-        "If all were the same, one more: pick(p[G], u[G]).",
+        "If all were the same, one more: pick(p[gamma], u[gamma]).",
     ],
 )
 def accept_if_the_same(answer: Any) -> Verdict:
-    """A function (p (G+1, V), guesses (G,), u (G+1,)) -> (accepted, token)."""
+    """A function (p (gamma+1, V), guesses (gamma,), u (gamma+1,)) -> (accepted, token)."""
     law = joint_law(partial(_tried, answer), toy_target, toy_draft, gamma=2)
     true = text_law(toy_target, 3)
     if not _same(law, true):
@@ -217,8 +217,8 @@ def _rule(own: Callable[[Tensor, Tensor, int], int], last: Callable[..., int]) -
             token = own(p, u, i)
             if token != guess:
                 return i, last(p, u, i, token, guess)
-        G = len(guesses)
-        return G, last(p, u, G, own(p, u, G), -1)
+        gamma = len(guesses)
+        return gamma, last(p, u, gamma, own(p, u, gamma), -1)
 
     return rule
 
@@ -241,7 +241,7 @@ _WRONG: dict[str, Rule] = {
     "The most probable token is not a sample.": _rule(
         lambda p, u, i: int(p[i].argmax()), lambda p, u, i, token, guess: token
     ),
-    "Behind the last guess stands p[G], not p[G - 1].": _rule(
+    "Behind the last guess stands p[gamma], not p[gamma - 1].": _rule(
         lambda p, u, i: int(pick(p[min(i, 1)], u[i])), lambda p, u, i, token, guess: token
     ),
 }

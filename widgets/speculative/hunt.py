@@ -3,7 +3,7 @@
 `Meters.examine` runs one of `minillm.speculative.bug_gallery` and says which meters see it.
 `BugHunt` shows what the meters say of a suspect; the reader names the defect.
 
-Dimensions: G guesses of a round, V vocabulary.
+Dimensions: gamma guesses of a round, V vocabulary.
 """
 
 from __future__ import annotations

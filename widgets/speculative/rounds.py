@@ -2,7 +2,7 @@
 
 They read the Steps of a run, and compute nothing but sums of what those hold.
 
-Dimensions: G guesses of a round, V vocabulary.
+Dimensions: gamma guesses of a round, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minillm.decoding import Step
-from minillm.speculative.decode import Round, Verified
+from minillm.speculative.decode import Round, SpeculativeRow
 from minillm.speculative.verification import residual
 from widgets.common.drawing.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
 from widgets.common.drawing.page import visible
@@ -32,7 +32,7 @@ class _Frame:
 
     Attributes:
         r: the round.
-        i: the guess that is judged; -1 while they are written, G for the added token.
+        i: the guess that is judged; -1 while they are written, gamma for the added token.
     """
 
     r: int
@@ -91,22 +91,22 @@ def _tokens(steps: Sequence[Step]) -> int:
     return sum(len(step.rows[0].tokens) for step in steps) if one else -1
 
 
-def _shown(row: Verified) -> int:
+def _shown(row: SpeculativeRow) -> int:
     """Guesses whose judgement is shown: those behind the end of the text do not count any more."""
     return min(row.judged, len(row.tokens))
 
 
-def _places(row: Verified) -> list[int]:
+def _places(row: SpeculativeRow) -> list[int]:
     """The frames of a round: writing, each judged guess, the added token unless the text ended."""
     added = [len(row.guesses)] if len(row.tokens) > row.accepted else []
     return [-1, *range(_shown(row)), *added]
 
 
-def _commits(row: Verified, i: int) -> bool:
+def _commits(row: SpeculativeRow, i: int) -> bool:
     return 0 <= i < min(row.accepted, len(row.tokens)) or i == len(row.guesses)
 
 
-def _lane(r: int, row: Verified, start: int, steps: int, name: Callable[[int], str]) -> Lane:
+def _lane(r: int, row: SpeculativeRow, start: int, steps: int, name: Callable[[int], str]) -> Lane:
     """One round: its guesses and their fates, an arrow, and the token that the target adds."""
     judged = start + _shown(row)  # the step of the last judgement
     cells = []
@@ -139,7 +139,7 @@ def _lane(r: int, row: Verified, start: int, steps: int, name: Callable[[int], s
     return Lane(f"round {r + 1}", tuple(cells), notes=notes, start=start)
 
 
-def _tip(row: Verified, i: int, state: str) -> str:
+def _tip(row: SpeculativeRow, i: int, state: str) -> str:
     if state == "wasted":
         return "behind the end of the text"
     if state == "unchecked":
@@ -148,7 +148,7 @@ def _tip(row: Verified, i: int, state: str) -> str:
     return f"p = {p:.2g}, q = {q:.2g}, drawn {float(row.u[i]):.2g}"
 
 
-def _guess(row: Verified, i: int) -> tuple[float, float]:
+def _guess(row: SpeculativeRow, i: int) -> tuple[float, float]:
     """The probability of guess i, for the target and for the drafter."""
     token = row.guesses[i]
     return float(row.p[i, token]), float(row.q[i, token])
@@ -156,11 +156,11 @@ def _guess(row: Verified, i: int) -> tuple[float, float]:
 
 def _caption(step: Round, frame: _Frame, name: Callable[[int], str]) -> str:
     row, i = step.rows[0], frame.i
-    G = len(row.guesses)
+    gamma = len(row.guesses)
     if i == -1:
         return _written(step, frame.r)
-    token = f"“{visible(name(row.guesses[i] if i < G else row.tokens[-1]))}”"
-    if i == G:
+    token = f"“{visible(name(row.guesses[i] if i < gamma else row.tokens[-1]))}”"
+    if i == gamma:
         return _added(row, token)
     (p, q), u = _guess(row, i), float(row.u[i])
     if p in (0, 1) and q == 1:  # greedy
@@ -174,7 +174,7 @@ def _caption(step: Round, frame: _Frame, name: Callable[[int], str]) -> str:
     return f"{said}. The number drawn is {u:.2g}, not below it: rejected.{_behind(row, i)}"
 
 
-def _behind(row: Verified, i: int) -> str:
+def _behind(row: SpeculativeRow, i: int) -> str:
     left = len(row.guesses) - i - 1
     behind = "one behind it was" if left == 1 else f"{left} behind it were"
     return f" The {behind} drawn for another text: never checked." if left else ""
@@ -182,18 +182,18 @@ def _behind(row: Verified, i: int) -> str:
 
 def _written(step: Round, r: int) -> str:
     row, ms = step.rows[0], _MS * step.verify_seconds
-    G = len(row.guesses)
-    read = "The target reads all of them in one pass" if G else "The target reads one token"
+    gamma = len(row.guesses)
+    read = "The target reads all of them in one pass" if gamma else "The target reads one token"
     first = ", and the prompt with them" if r == 0 else ""
-    if G == 0:
+    if gamma == 0:
         return f"Round {r + 1}: no guess. {read}{first}: {ms:.1f} ms."
     return (
-        f"Round {r + 1}: {G} guesses, one after the other, in {_MS * step.draft_seconds:.1f} ms. "
-        f"{read}{first}: {ms:.1f} ms."
+        f"Round {r + 1}: {gamma} guesses, one after the other, in "
+        f"{_MS * step.draft_seconds:.1f} ms. {read}{first}: {ms:.1f} ms."
     )
 
 
-def _added(row: Verified, token: str) -> str:
+def _added(row: SpeculativeRow, token: str) -> str:
     if row.accepted == len(row.guesses):
         kept = "All guesses are kept" if row.guesses else "There was no guess"
         return (
@@ -205,7 +205,7 @@ def _added(row: Verified, token: str) -> str:
     )
 
 
-def _bars(row: Verified, frame: _Frame, step: int, name: Callable[[int], str]) -> BarsAt:
+def _bars(row: SpeculativeRow, frame: _Frame, step: int, name: Callable[[int], str]) -> BarsAt:
     """The distributions at one place, over the tokens that matter there and all others together."""
     if frame.i == -1:
         waiting = "the target has not read these guesses yet" if row.guesses else "no guess"
@@ -236,7 +236,7 @@ def _bars(row: Verified, frame: _Frame, step: int, name: Callable[[int], str]) -
     )
 
 
-def _likeliest(row: Verified, i: int, p: Tensor, q: Tensor) -> list[int]:
+def _likeliest(row: SpeculativeRow, i: int, p: Tensor, q: Tensor) -> list[int]:
     """The guess and the added token first, if they stand here; then the most probable ones."""
     here = [row.guesses[i]] if i < len(row.guesses) else []
     if i == row.accepted and len(row.tokens) > row.accepted:

@@ -1,6 +1,6 @@
 """The checks of lesson 05: the best number of guesses, a rule that sets it, what a draft may cost.
 
-Dimension: G guesses of a round.
+Dimension: gamma guesses of a round.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ def _near(got: float, true: float) -> bool:
 @exercise(
     "05.1",
     hints=[
-        "A round of G guesses costs G steps of the draft and one pass of V[G].",
+        "A round of gamma guesses costs gamma steps of the draft and one pass of V[gamma].",
         "It yields one token in any case, another with 0.8, a third with 0.8 x 0.7, and so on.",
-        "Four divisions, tokens over cost, one for each G. With one guess it breaks even where "
+        "Four divisions, tokens over cost, one for each gamma. With one guess it breaks even where "
         "1 + a is what the round costs.",
     ],
 )
 def best_number_of_guesses(answer: Any) -> Verdict:
-    """(best G, its speed-up, the acceptance at which one guess a round breaks even)."""
+    """(best gamma, its speed-up, the acceptance at which one guess a round breaks even)."""
     if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return wrong("Expected three numbers: the best G, its speed-up, an acceptance.")
-    G, gain, even = map(float, answer)
+        return wrong("Expected three numbers: the best gamma, its speed-up, an acceptance.")
+    gamma, gain, even = map(float, answer)
     best = best_gamma(ACCEPTANCE, C, V)
     true, one = speedup(ACCEPTANCE[:best], C, V[best]), break_even(1, C, V[1]) or 0.0
     for why, wrong_gain in _wrong_gains().items():
         if round(wrong_gain, 2) != round(true, 2) and _near(gain, wrong_gain):
-            return wrong(f"{gain:.4g} times, with {G:g} guesses, is not it.", why)
-    if G != best:
-        return wrong(f"{G:g} guesses are not the best.", "Compute the speed-up of all four.")
+            return wrong(f"{gain:.4g} times, with {gamma:g} guesses, is not it.", why)
+    if gamma != best:
+        return wrong(f"{gamma:g} guesses are not the best.", "Compute the speed-up of all four.")
     if not _near(gain, true):
         return wrong(
             f"The best is {best} guesses, but not {gain:.4g} times.",
@@ -73,22 +73,24 @@ def best_number_of_guesses(answer: Any) -> Verdict:
 
 
 def _wrong_gains() -> dict[str, float]:
-    """The speed-up at what would be the best G by typical mistakes."""
-    chains = [expected_tokens(ACCEPTANCE[:G]) for G in range(5)]
-    costs = [G * C + V[G] for G in range(5)]
+    """The speed-up at what would be the best gamma by typical mistakes."""
+    chains = [expected_tokens(ACCEPTANCE[:gamma]) for gamma in range(5)]
+    costs = [gamma * C + V[gamma] for gamma in range(5)]
     wrongs = {
         "A guess counts only where all before it were kept: multiply their acceptances.": [
-            (1 + sum(ACCEPTANCE[:G])) / costs[G] for G in range(5)
+            (1 + sum(ACCEPTANCE[:gamma])) / costs[gamma] for gamma in range(5)
         ],
         "Each round adds a token of the target's own, whatever becomes of the guesses.": [
-            (chains[G] - 1) / costs[G] for G in range(5)
+            (chains[gamma] - 1) / costs[gamma] for gamma in range(5)
         ],
-        "The pass over the guesses is not free of charge here: V[G], not 1.": [
-            chains[G] / (G * C + 1) for G in range(5)
+        "The pass over the guesses is not free of charge here: V[gamma], not 1.": [
+            chains[gamma] / (gamma * C + 1) for gamma in range(5)
         ],
-        "The draft works too: a step for each guess.": [chains[G] / V[G] for G in range(5)],
-        "The draft writes one guess after the other: G steps, not one.": [
-            chains[G] / (C + V[G]) for G in range(5)
+        "The draft works too: a step for each guess.": [
+            chains[gamma] / V[gamma] for gamma in range(5)
+        ],
+        "The draft writes one guess after the other: gamma steps, not one.": [
+            chains[gamma] / (C + V[gamma]) for gamma in range(5)
         ],
     }
     return {why: max(gains[1:]) for why, gains in wrongs.items()}
@@ -118,7 +120,8 @@ _SHOWN: dict[str, tuple[int, int, float, tuple[float, ...]]] = {  # accepted, tr
     hints=[
         "The chance of each guess is (accepted + 1) / (tried + 2); the second is kept with its "
         "square, and so on.",
-        "Tokens of a round over G c + V[G], for G = 0, 1, ..., len(V) - 1. What does G = 0 yield?",
+        "Tokens of a round over gamma c + V[gamma], for gamma = 0, 1, ..., len(V) - 1. "
+        "What does gamma = 0 yield?",
         "Compute all of them, then take the best: the gain may fall first and rise later.",
     ],
 )
@@ -152,45 +155,45 @@ def so_many_guesses(answer: Any) -> Verdict:
 
 def _rule(
     chance: Callable[[int, int], float] = lambda accepted, tried: (accepted + 1) / (tried + 2),
-    tokens: Callable[[float, int], float] = lambda a, G: expected_tokens([a] * G),
-    cost: Callable[[int, float, Sequence[float]], float] = lambda G, c, V: G * c + V[G],
+    tokens: Callable[[float, int], float] = lambda a, gamma: expected_tokens([a] * gamma),
+    cost: Callable[[int, float, Sequence[float]], float] = lambda gamma, c, V: gamma * c + V[gamma],
     choose: Callable[[list[float]], int] = lambda gains: gains.index(max(gains)),
 ) -> Rule:
     """The rule, or one with a part of it mistaken."""
 
     def rule(accepted: int, tried: int, c: float, V: tuple[float, ...]) -> int:
         a = chance(accepted, tried)
-        return choose([tokens(a, G) / cost(G, c, V) for G in range(len(V))])
+        return choose([tokens(a, gamma) / cost(gamma, c, V) for gamma in range(len(V))])
 
     return rule
 
 
 def _climb(gains: list[float]) -> int:
     """The first number of guesses behind which one more gains less."""
-    falls = (G for G, (now, more) in enumerate(pairwise(gains)) if more <= now)
+    falls = (gamma for gamma, (now, more) in enumerate(pairwise(gains)) if more <= now)
     return next(falls, len(gains) - 1)
 
 
 _MISTAKEN: dict[str, Rule] = {
-    "Where no guess pays, make none: G = 0 is a plain step, and gains exactly 1.": _rule(
+    "Where no guess pays, make none: gamma = 0 is a plain step, and gains exactly 1.": _rule(
         choose=lambda gains: gains.index(max(gains[1:]), 1)
     ),
-    "More guesses yield more tokens, and cost more: divide by G c + V[G].": _rule(
-        cost=lambda G, c, V: 1.0
+    "More guesses yield more tokens, and cost more: divide by gamma c + V[gamma].": _rule(
+        cost=lambda gamma, c, V: 1.0
     ),
-    "The pass over the guesses is not free of charge: V[G], not 1.": _rule(
-        cost=lambda G, c, V: G * c + 1
+    "The pass over the guesses is not free of charge: V[gamma], not 1.": _rule(
+        cost=lambda gamma, c, V: gamma * c + 1
     ),
-    "The draft works too: G steps of c each.": _rule(cost=lambda G, c, V: V[G]),
-    "The draft writes one guess after the other: G steps, not one.": _rule(
-        cost=lambda G, c, V: (G > 0) * c + V[G]
+    "The draft works too: gamma steps of c each.": _rule(cost=lambda gamma, c, V: V[gamma]),
+    "The draft writes one guess after the other: gamma steps, not one.": _rule(
+        cost=lambda gamma, c, V: (gamma > 0) * c + V[gamma]
     ),
     "The gain may fall first and rise later: compare all numbers of guesses.": _rule(choose=_climb),
     "A guess counts only where all before it were kept: a, then a squared, and so on.": _rule(
-        tokens=lambda a, G: 1 + G * a
+        tokens=lambda a, gamma: 1 + gamma * a
     ),
     "Each round adds a token of the target's own, whatever becomes of the guesses.": _rule(
-        tokens=lambda a, G: expected_tokens([a] * G) - 1
+        tokens=lambda a, gamma: expected_tokens([a] * gamma) - 1
     ),
     "One kept of one tells little: (accepted + 1) / (tried + 2).": _rule(
         chance=lambda accepted, tried: accepted / tried if tried else 0.5
@@ -219,9 +222,9 @@ _CASES = {
     "05.3",
     hints=[
         "At which c is the cost of a round what its tokens would have cost one by one?",
-        "G c + V[G] = expected tokens of G guesses: solve for c.",
-        "Some G allows the dearest draft: take the largest c of all G, at least one guess. It may "
-        "be below 0: then even a draft for nothing loses.",
+        "gamma c + V[gamma] = expected tokens of gamma guesses: solve for c.",
+        "Some gamma allows the dearest draft: take the largest c of all gamma, at least one guess. "
+        "It may be below 0: then even a draft for nothing loses.",
     ],
 )
 def draft_may_cost(answer: Any) -> Verdict:
@@ -247,7 +250,8 @@ def draft_may_cost(answer: Any) -> Verdict:
 def _affordable(acceptance: Sequence[float], verification: Sequence[float]) -> list[float]:
     """The break-even c of 1, 2, ... guesses."""
     return [
-        (expected_tokens(acceptance[:G]) - verification[G]) / G for G in range(1, len(verification))
+        (expected_tokens(acceptance[:gamma]) - verification[gamma]) / gamma
+        for gamma in range(1, len(verification))
     ]
 
 
@@ -255,26 +259,26 @@ def _why_not(
     got: float, costs: Sequence[float], acceptance: Sequence[float], verification: Sequence[float]
 ) -> str:
     counts = range(1, len(verification))
-    chains = [expected_tokens(acceptance[:G]) for G in counts]
+    chains = [expected_tokens(acceptance[:gamma]) for gamma in counts]
     mistakes = {
         "That is the c of one guess; another number may allow more.": costs[0],
         "That is the c of the most guesses; fewer may allow more.": costs[-1],
         "The largest c of all numbers of guesses, not the least.": min(costs),
         "It may be below 0: then even a draft for nothing loses.": 0.0,
-        "The pass costs V[G], not 1.": max(
-            (n - 1) / G for n, G in zip(chains, counts, strict=True)
+        "The pass costs V[gamma], not 1.": max(
+            (n - 1) / gamma for n, gamma in zip(chains, counts, strict=True)
         ),
         "The round's own token counts as well.": max(
-            (n - 1 - verification[G]) / G for n, G in zip(chains, counts, strict=True)
+            (n - 1 - verification[gamma]) / gamma for n, gamma in zip(chains, counts, strict=True)
         ),
-        "Divide by G: the draft makes a step for each guess.": max(
-            n - verification[G] for n, G in zip(chains, counts, strict=True)
+        "Divide by gamma: the draft makes a step for each guess.": max(
+            n - verification[gamma] for n, gamma in zip(chains, counts, strict=True)
         ),
         "A guess counts only where all before it were kept: multiply their acceptances.": max(
-            (1 + sum(acceptance[:G]) - verification[G]) / G for G in counts
+            (1 + sum(acceptance[:gamma]) - verification[gamma]) / gamma for gamma in counts
         ),
     }
     return next(
         (why for why, value in mistakes.items() if abs(got - value) < 1e-6),
-        "Tokens of a round, minus V[G], over G.",
+        "Tokens of a round, minus V[gamma], over gamma.",
     )

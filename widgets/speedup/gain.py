@@ -2,7 +2,7 @@
 
 What is drawn is measured by `minillm.speedup.gain`.
 
-Dimensions: G guesses of a round, B rows of a batch.
+Dimensions: gamma guesses of a round, B rows of a batch.
 """
 
 from __future__ import annotations
@@ -49,35 +49,36 @@ class GainExplorer(ChartExplorer):
 
     def chart(self) -> Chart:
         run, gammas, factor = self["run"], self._gammas, self["cost"]
-        G = self["gamma"]
-        at = run[G].tried.measured
+        gamma = self["gamma"]
+        at = run[gamma].tried.measured
         return Chart(
             title="A guess pays until it costs more than it brings",
             x_title="gamma: guesses of a round",
             y_title="speed-up (times)",
             series=(
-                Curve("measured", gammas, [run[G].tried.measured for G in gammas]),
-                Curve("predicted", gammas, [run[G].predicted(factor) for G in gammas]),
-                Curve("formula, V = 1", gammas, [run[G].formula(factor) for G in gammas]),
+                Curve("measured", gammas, [run[gamma].tried.measured for gamma in gammas]),
+                Curve("predicted", gammas, [run[gamma].predicted(factor) for gamma in gammas]),
+                Curve("formula, V = 1", gammas, [run[gamma].formula(factor) for gamma in gammas]),
             ),
             levels=(Level("break-even", 1.0),),
-            note=(G, at, f"{at:.2f}×"),
+            note=(gamma, at, f"{at:.2f}×"),
         )
 
     def summary(self) -> str:
-        G, factor, run = self["gamma"], self["cost"], self["run"]
-        gain: Gain = run[G]
-        best = max(run, key=lambda G: run[G].tried.measured)
+        gamma, factor, run = self["gamma"], self["cost"], self["run"]
+        gain: Gain = run[gamma]
+        best = max(run, key=lambda gamma: run[gamma].tried.measured)
         fit, tried = gain.fitted, gain.tried
-        even = break_even(G, factor * fit.c, fit.verification)
+        even = break_even(gamma, factor * fit.c, fit.verification)
         needed = "no acceptance would" if even is None else f"an acceptance of {even:.2f} would"
         changed = "" if factor == 1 else f" with a draft of {factor:g} times the cost"
         kept = " ".join(f"{share:.2f}" for share in fit.acceptance)
         return (
-            f"{self.controls['run'].label}, {G} guesses: kept {kept} ({tried.tokens:.2f} tokens a "
-            f"round), c = {fit.c:.2f}, V = {fit.verification:.2f} with the rest of the round, "
-            f"{tried.measured:.2f} times as fast as plain decoding; best with {best}: "
-            f"{run[best].tried.measured:.2f} ({say('tag.measured')}). Predicted from other prompts "
+            f"{self.controls['run'].label}, {gamma} guesses: kept {kept} "
+            f"({tried.tokens:.2f} tokens a round), c = {fit.c:.2f}, V = {fit.verification:.2f} "
+            f"with the rest of the round, {tried.measured:.2f} times as fast as plain decoding; "
+            f"best with {best}: {run[best].tried.measured:.2f} "
+            f"({say('tag.measured')}). Predicted from other prompts "
             f"{gain.predicted(factor):.2f}, by the formula {gain.formula(factor):.2f}{changed}; "
             f"{needed} break even ({say('tag.computed')})."
         )
@@ -134,7 +135,7 @@ def _gammas(runs: Mapping[str, Mapping[int, Gain]]) -> list[int]:
 
 def _four(gammas: Sequence[int]) -> int:
     """The one nearest to it."""
-    return min(gammas, key=lambda G: abs(G - 4))
+    return min(gammas, key=lambda gamma: abs(gamma - 4))
 
 
 class BatchExplorer(ChartExplorer):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.attention import Cache
 from minillm.fast.block import FusedBlock
-from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear
+from minillm.fast.int8_linear import Int8DynamicLinear, integer_sums
 from minillm.fast.kernels import int8
 from minillm.rotary import Rotation
 from minillm.transformer import Block
@@ -36,25 +36,25 @@ class Int8Block(FusedBlock):
         super().__init__(plain)
         attention, mlp = plain.attention, plain.mlp
         layers: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
-        self._columns = [layer.integers.T for layer in layers]
+        self._integers = [layer.integers for layer in layers]
         self._scales = [layer.scales for layer in layers]
         self._make_room(1)
 
     @classmethod
     def fits(cls, block: nn.Module) -> TypeGuard[Block]:
-        """Whether its matrices are int8 with exact sums, its gate relu, and no bias."""
+        """Whether its matrices are int8 on the host, its gate relu, and no bias."""
         if not super().fits(block) or type(block.mlp.act) is not nn.ReLU:
             return False
         attention, mlp = block.attention, block.mlp
         layers: Any = attention.qkv, attention.out, mlp.gate_up, mlp.down
         return all(
-            type(x) is Int8DynamicLinear and x.name == INT_MM and x.bias is None for x in layers
+            type(x) is Int8DynamicLinear and x.integers.is_cpu and x.bias is None for x in layers
         )
 
     def _make_room(self, T: int) -> None:
         """What lies between the products, kept for as many tokens again."""
-        width, C = (columns.shape[1] for columns in self._columns[:2])
-        K = [columns.shape[0] for columns in self._columns]
+        width, C = (len(integers) for integers in self._integers[:2])
+        K = [integers.shape[1] for integers in self._integers]
         make = partial(torch.empty, device="cpu")
         self._codes = [make(T, k, dtype=torch.int8) for k in K]
         self._floats = [make(T, n, dtype=torch.float32) for n in (1, width, C, C, 2 * K[3])]
@@ -97,4 +97,4 @@ class Int8Block(FusedBlock):
         return x
 
     def _sums(self, matrix: int) -> Tensor:
-        return torch._int_mm(self._codes[matrix], self._columns[matrix])
+        return integer_sums(self._codes[matrix], self._integers[matrix])

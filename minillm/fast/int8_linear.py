@@ -7,32 +7,30 @@ it. A scale for the whole block, as in torch's own dynamic quantization, would l
 the result of token 0. Sums of integers are exact in any order: a row alone and the row in a block
 give the same, bit for bit.
 
-The kernels are torch's int8 operators on the CPU. Their names are private and may go, and on
-processors without dot products of bytes they may saturate, so that each is tried before it is
-taken. Without them, and on other devices, the same numbers are multiplied by `F.linear`.
+Numbers times bytes is an operator of torch on the CPU; its name is private and may go, so that it
+is tried before it is taken. Without it, and on other devices, the same numbers are multiplied by
+`F.linear`. Bytes times bytes is a loop of ours: torch's `_int_mm` takes 14 times as long on some
+processors, and saturates on others.
 
 Dimensions: R rows (tokens), N outputs, K inputs.
 """
 
-import warnings
 from collections.abc import Callable
-from functools import cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int8, Int32
 from torch import Tensor
 
 from minillm.fast.kernels import int8
 from minillm.fast.linear import Kernel, KernelLinear
 
-__all__ = ["INT_MM", "Int8DynamicLinear", "Int8WeightOnlyLinear"]
-
-INT_MM = "_int_mm int8"  # the kernel whose sums are exact
+__all__ = ["Int8DynamicLinear", "Int8WeightOnlyLinear", "integer_sums"]
 
 _LANES = 16  # the weight-only kernel reads so many inputs at once, and does not check
 _LEVELS = 127
-_FEWER = 63  # FBGEMM: pairs of products must fit 16 bits on processors without VNNI
+_EXACT = 2**24 // _LEVELS**2  # so many products of bytes have a sum that float32 holds exactly
+_FEW = 16  # rows up to which our loop is faster than floats, by measurement
 
 
 def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
@@ -48,40 +46,45 @@ def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     except (AttributeError, RuntimeError):
         pass
     weight = integers.float() * halves.float()[:, None]
-    return _DEQUANTIZED, lambda rows: F.linear(rows.bfloat16().float(), weight)
+    return "F.linear over dequantized weights", lambda rows: F.linear(
+        rows.bfloat16().float(), weight
+    )
+
+
+def integer_sums(codes: Int8[Tensor, "R K"], integers: Int8[Tensor, "N K"]) -> Int32[Tensor, "R N"]:
+    """The product codes @ integers^T, exact in every bit.
+
+    Of a few rows it is a loop that reads each byte once; of a block, a product of floats, `_EXACT`
+    inputs at a time.
+    """
+    (R, K), N = codes.shape, len(integers)
+    if R > _FEW or not codes.is_cpu:
+        parts = zip(codes.split(_EXACT, 1), integers.split(_EXACT, 1), strict=True)
+        sums = [F.linear(c.float(), i.float()).int() for c, i in parts]
+        return torch.stack(sums).sum(0, dtype=torch.int32)
+    out = codes.new_empty(R, N, dtype=torch.int32)
+    int8.products(codes.data_ptr(), integers.data_ptr(), out.data_ptr(), R, N, K)
+    return out
 
 
 def _both(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     """The name of the kernel, and (R, K) to (R, N) through it."""
-    if integers.is_cpu and integers.shape[1] > 1 and _exact_products():  # of 1, _int_mm is wrong
-        return INT_MM, _integer_products(integers, scales)
-    try:
-        if integers.is_cpu:
-            return "FBGEMM int8", _rows_to_one(_fbgemm(integers, scales))
-    except (AttributeError, RuntimeError):
-        pass
-    weight = integers.float() * scales[:, None]
-    return _DEQUANTIZED, _rows_to_one(lambda x: F.linear((x * _LEVELS).round() / _LEVELS, weight))
+    if integers.is_cpu:
+        return "products of bytes", _on_the_host(integers, scales)
+    return "F.linear over integers", _on_a_device(integers, scales)
 
 
-_DEQUANTIZED = "F.linear over dequantized weights"
+def _on_a_device(integers: Tensor, scales: Tensor) -> Kernel:
+    def multiply(rows: Tensor) -> Tensor:
+        largest = rows.abs().amax(-1, keepdim=True).clamp_min(2.0**-119)
+        codes = (rows * (_LEVELS / largest)).round().to(torch.int8)
+        return integer_sums(codes, integers) * (largest / _LEVELS) * scales
+
+    return multiply
 
 
-@cache
-def _exact_products() -> bool:
-    """Whether torch multiplies bytes here, at their largest too."""
-    left = torch.full((2, 64), _LEVELS, dtype=torch.int8, device="cpu")
-    left[1].neg_()
-    try:
-        sums = torch._int_mm(left, left[:1].expand(16, 64).contiguous().T)
-    except (AttributeError, RuntimeError):
-        return False
-    return bool((sums.abs() == 64 * _LEVELS**2).all())
-
-
-def _integer_products(integers: Tensor, scales: Tensor) -> Kernel:
+def _on_the_host(integers: Tensor, scales: Tensor) -> Kernel:
     N, K = integers.shape
-    columns, product = integers.T, torch._int_mm
     codes, steps = integers.new_empty(1, K), scales.new_empty(1)  # kept for as many rows again
 
     def multiply(rows: Tensor) -> Tensor:
@@ -92,33 +95,11 @@ def _integer_products(integers: Tensor, scales: Tensor) -> Kernel:
             codes, steps = integers.new_empty(R, K), scales.new_empty(R)
         step = steps.data_ptr()
         int8.round_rows(rows.data_ptr(), K, codes.data_ptr(), step, R, K)
-        sums, out = product(codes, columns), rows.new_empty(R, N)
+        sums, out = integer_sums(codes, integers), rows.new_empty(R, N)
         int8.rescale(sums.data_ptr(), step, scales.data_ptr(), out.data_ptr(), R, N)
         return out
 
     return multiply
-
-
-def _fbgemm(integers: Tensor, scales: Tensor) -> Kernel:
-    """Of rows within +-1."""
-    zeros = torch.zeros(len(scales), dtype=torch.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # quantized tensors are deprecated
-        make = torch._make_per_channel_quantized_tensor
-        weight = make(integers, scales.double(), zeros, 0)
-        packed = torch.ops.quantized.linear_prepack(weight, None)
-    multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-    return lambda rows: multiply(rows, 1 / _FEWER, _FEWER + 1, packed)
-
-
-def _rows_to_one(multiply: Kernel) -> Kernel:
-    """A kernel for any rows from one for rows within +-1."""
-
-    def scaled(rows: Tensor) -> Tensor:
-        largest = rows.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-        return multiply(rows / largest) * largest
-
-    return scaled
 
 
 class _Int8(KernelLinear):
@@ -165,9 +146,6 @@ class Int8WeightOnlyLinear(_Int8):
 
 
 class Int8DynamicLinear(_Int8):
-    """As `Int8WeightOnlyLinear`, with each row of x rounded to 127 levels up to its largest.
-
-    FBGEMM, the kernel of processors without exact products of bytes, has 63 levels.
-    """
+    """As `Int8WeightOnlyLinear`, with each row of x rounded to 127 levels up to its largest."""
 
     prepare = staticmethod(_both)

@@ -1,22 +1,13 @@
 """Eight-bit kernels: right, row by row, at the extremes, and without torch's operators."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from minillm.fast import int8_linear
-from minillm.fast.int8_linear import INT_MM, Int8DynamicLinear, Int8WeightOnlyLinear
+from minillm.fast.int8_linear import Int8DynamicLinear, Int8WeightOnlyLinear, integer_sums
 
 LAYERS = [Int8WeightOnlyLinear, Int8DynamicLinear]
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    """What a test without an operator has found out."""
-    yield
-    int8_linear._exact_products.cache_clear()
 
 
 def quantized(n: int = 48, k: int = 64, *, seed: int = 0):
@@ -98,17 +89,13 @@ def test_no_rows(layer) -> None:
     assert layer(integers, scales)(torch.ones(2, 0, 64)).shape == (2, 0, 48)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_without_the_private_operators_the_result_is_the_same(layer, monkeypatch) -> None:
+def test_without_the_private_operator_the_result_is_the_same(monkeypatch) -> None:
     integers, scales, _ = quantized()
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(3))
-    native = layer(integers, scales)
+    native = Int8WeightOnlyLinear(integers, scales)
     expected = native(x)
     monkeypatch.delattr(torch, "_weight_int8pack_mm")
-    monkeypatch.delattr(torch, "_int_mm")
-    int8_linear._exact_products.cache_clear()
-    monkeypatch.delattr(torch, "_make_per_channel_quantized_tensor")
-    hidden = layer(integers, scales)
+    hidden = Int8WeightOnlyLinear(integers, scales)
     assert hidden.name == "F.linear over dequantized weights" != native.name
     assert relative_error(hidden(x), expected) < 0.004
 
@@ -135,14 +122,31 @@ def test_rows_of_integers_are_their_naive_twin(R: int, K: int) -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_device_multiplies_the_same_integers() -> None:
+    integers, scales, _ = quantized()
+    x = torch.randn(40, 64, generator=torch.Generator().manual_seed(5))
+    there = int8_linear._on_a_device(integers, scales)(x)
+    torch.testing.assert_close(there, Int8DynamicLinear(integers, scales)(x), rtol=1e-5, atol=1e-6)
+
+
 def test_sums_of_integers_are_exact_in_any_block() -> None:
     integers, scales, _ = quantized()
     layer = Int8DynamicLinear(integers, scales)
-    if layer.name != INT_MM:
-        pytest.skip("this processor has no exact products of bytes")
-    x = torch.randn(9, 64, generator=torch.Generator().manual_seed(6))
+    x = torch.randn(40, 64, generator=torch.Generator().manual_seed(6))
     block = layer(x)
-    assert all(layer(x[r : r + 1]).equal(block[r : r + 1]) for r in range(9))
+    assert all(layer(x[r : r + 1]).equal(block[r : r + 1]) for r in range(40))
+
+
+@pytest.mark.parametrize("R", [1, 16, 17, 40])
+@pytest.mark.parametrize("K", [1, 33, 1040, 1041, 3000])
+def test_sums_are_exact_at_their_largest(R: int, K: int) -> None:
+    """127 x 127 x 1,041 is more than float32 counts one by one."""
+    generator = torch.Generator().manual_seed(K)
+    codes = torch.full((R, K), 127, dtype=torch.int8)
+    integers = torch.full((3, K), 127, dtype=torch.int8)
+    integers[1], codes[0, 0] = -127, 126
+    integers[2] = torch.randint(-127, 128, (K,), generator=generator)
+    assert integer_sums(codes, integers).equal(codes.int() @ integers.int().T)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -156,13 +160,3 @@ def test_what_is_not_finite_stays_so_and_spoils_no_other_row(layer, bad: float) 
     y = kernel(x)
     assert not y[1].isfinite().any()
     assert y[[0, 2]].equal(expected[[0, 2]])
-
-
-def test_fbgemm_where_products_of_bytes_are_not_exact(monkeypatch) -> None:
-    integers, scales, weight = quantized()
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(max=32767))
-    int8_linear._exact_products.cache_clear()
-    layer = Int8DynamicLinear(integers, scales)
-    assert layer.name != INT_MM
-    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(8))
-    assert relative_error(layer(x), x @ weight.T) < 0.02

@@ -21,6 +21,7 @@ __all__ = [
     "attend_and_round",
     "gate_and_round",
     "norm_and_round",
+    "products",
     "rescale",
     "round_rows",
 ]
@@ -52,6 +53,20 @@ def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> 
         for k in range(K):
             outs[r, k] = np.int32(np.rint(xs[r, k] * shrink))
         steps[r] /= np.float32(_LARGEST)
+
+
+@jitted
+def products(codes: int, integers: int, sums: int, R: int, N: int, K: int) -> None:
+    """Dot products of bytes: each row of `integers`, (N, K), is read once for all R of `codes`."""
+    rows = numba.carray(byte_pointer(codes), (R, K))
+    columns = numba.carray(byte_pointer(integers), (N, K))
+    outs = numba.carray(integer_pointer(sums), (R, N))
+    for n in range(N):
+        for r in range(R):
+            total = np.int32(0)
+            for k in range(K):
+                total += np.int32(rows[r, k]) * np.int32(columns[n, k])
+            outs[r, n] = total
 
 
 @jitted

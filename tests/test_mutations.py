@@ -13,6 +13,7 @@ def test_oracle_notices(bug: Mutation) -> None:
         getattr(oracles, bug.oracle)(patched(bug))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", sorted({bug.oracle for bug in BUGS}))
 def test_oracle_passes_without_a_bug(oracle: str) -> None:
     getattr(oracles, oracle)(library())

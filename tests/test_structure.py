@@ -221,6 +221,13 @@ def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
     assert "torch._dynamo" not in loaded  # a second, and 70 MB
 
 
+def test_charts_do_not_load_a_grammar_of_web_addresses() -> None:
+    loaded = modules_after("import widgets.common.chart")
+    assert "plotly.basewidget" in loaded
+    assert not loaded & {"rfc3987_syntax", "lark"}  # two seconds
+    assert "rfc3987_syntax" in modules_after("import widgets.common.chart, rfc3987_syntax")
+
+
 def modules_after(code: str) -> set[str]:
     """What a fresh Python has imported when it has run this."""
     code = f"import sys; {code}; print(*sys.modules)"

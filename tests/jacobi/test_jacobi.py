@@ -322,6 +322,7 @@ QUICK = [(2, "n-grams"), (3, "last token"), (5, "random")]  # short passes
 THOROUGH = [(4, "n-grams"), (8, "last token"), (16, "random")]
 
 
+@pytest.mark.slow
 class TestShipped:
     """On held-out openings; exact in float64, in float32 up to near ties."""
 
@@ -329,7 +330,7 @@ class TestShipped:
         ("name", "count", "settings"),
         [
             ("stories-draft", 5, QUICK),
-            pytest.param("stories", 200, THOROUGH, marks=pytest.mark.slow),
+            ("stories", 20, THOROUGH),
         ],
     )
     def test_the_text_is_the_plain_one(
@@ -340,6 +341,5 @@ class TestShipped:
         ]
         oracles.same_texts_in_float64(minillm, name, decoders, count)
 
-    @pytest.mark.slow
     def test_on_the_optimized_model_texts_are_equal_up_to_ties(self) -> None:
         oracles.same_texts_in_float32(minillm, partial(decode_jacobi, block=6))

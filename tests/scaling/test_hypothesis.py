@@ -155,6 +155,7 @@ def command(texts: tuple[Path, Path], folder: Path, *options: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.slow
 def test_an_interrupted_experiment_goes_on_from_its_finished_runs(
     texts: tuple[Path, Path],
     tmp_path: Path,

@@ -145,6 +145,7 @@ def test_a_folder_that_cannot_be_written_to_is_seen_before_the_work(
         recorded.refuse_loss(tmp_path / "kbit.json")
 
 
+@pytest.mark.slow
 def test_the_recorded_points_are_those_of_the_shipped_models() -> None:
     points = kbit.read()
     assert {point.model for point in points} <= set(minillm.shipped())

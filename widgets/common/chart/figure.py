@@ -5,8 +5,8 @@ a lesson holds a dozen. Here one widget that is never shown brings it for all.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import anywidget
 import plotly
@@ -17,30 +17,29 @@ from ipywidgets import widget_serialization
 __all__ = ["Figure"]
 
 
-def _figure_widget() -> Any:
+def _load_widget() -> None:
     """Import plotly's widget without a grammar of web addresses that takes 2 s to build.
 
     plotly asks for nbformat, nbformat for jsonschema, and jsonschema for the grammar, if it is
     installed; no address is checked here.
     """
     grammar = "rfc3987_syntax"
-    if grammar in sys.modules:
-        return go.FigureWidget
-    sys.modules[grammar] = None  # type: ignore[assignment]
-    try:
-        return go.FigureWidget
-    finally:
-        del sys.modules[grammar]
+    if grammar not in sys.modules:
+        sys.modules[grammar] = None  # type: ignore[assignment]
+        try:
+            import_module("plotly.basewidget")
+        finally:
+            del sys.modules[grammar]
 
 
-_FigureWidget = _figure_widget()
+_load_widget()
 
 
 class _Bundle(anywidget.AnyWidget):
     """plotly's program, and its version."""
 
     _esm = "export default {};"
-    program = traitlets.Unicode(str(_FigureWidget._esm)).tag(sync=True)
+    program = traitlets.Unicode(str(go.FigureWidget._esm)).tag(sync=True)
     version = traitlets.Unicode(plotly.__version__).tag(sync=True)
     kept: "_Bundle | None" = None
 
@@ -52,7 +51,7 @@ class _Bundle(anywidget.AnyWidget):
         return cls.kept
 
 
-class Figure(_FigureWidget):
+class Figure(go.FigureWidget):
     """A figure that the browser keeps up to date, once it has the program.
 
     What the kernel changes before that, the browser reads off `_widget_data` and `_widget_layout`:

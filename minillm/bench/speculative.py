@@ -27,7 +27,7 @@ from minillm.kv_cache import KVCache
 from minillm.measure.repetition import distinct
 from minillm.measure.timing import Pair, interleave
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter, DraftModel, early_exit
 from minillm.speculative.prompt_lookup import PromptLookup
 from minillm.speedup.acceptance import acceptance_by_position
@@ -145,7 +145,7 @@ def _against_cached(drafter: Drafter, sampler: Sampler) -> Measured:
     def plain(prompt: list[int]) -> list[Step]:
         return list(decode_cached(target, [prompt], generators=generators(0, 1), **options))
 
-    def guess(prompt: list[int], gamma: int) -> list[Round]:
+    def guess(prompt: list[int], gamma: int) -> list[SpeculativeStep]:
         more: dict[str, Any] = {"drafter": drafter, "gamma": gamma, "generators": generators(0, 1)}
         return list(decode_speculative(target, [prompt], **more, **options))
 
@@ -180,7 +180,7 @@ def _fastest(guess: Callable[[list[int], int], Any], prompts: list[list[int]]) -
     return min(seconds, key=seconds.__getitem__)
 
 
-def _predicted(plain: list[list[Step]], rounds: list[list[Round]]) -> str:
+def _predicted(plain: list[list[Step]], rounds: list[list[SpeculativeStep]]) -> str:
     """The ratio that acceptance by position foretells, and the one acceptance of the formula."""
     steps = [step.seconds for text in plain for step in text[1:]]  # without the prefill
     guessed = [step for text in rounds for step in text[1:]]
@@ -193,7 +193,7 @@ def _predicted(plain: list[list[Step]], rounds: list[list[Round]]) -> str:
     return f"predicted {foretold:.2f}, by one acceptance for all positions {formula:.2f}"
 
 
-def _same(sampler: Sampler, pairs: list[Pair[list[Round], list[Step]]]) -> str:
+def _same(sampler: Sampler, pairs: list[Pair[list[SpeculativeStep], list[Step]]]) -> str:
     """What is equal in both runs, and how much the texts repeat themselves."""
     ours = [scored(run.ours) for run in pairs]
     share = mean(distinct([token for token, _ in text]) for text in ours)

@@ -3,7 +3,7 @@
 Guesses are made one after another, each a pass over the whole draft. Its time is what speculation
 costs, and in a draft of a million parameters most of it would go into calling torch.
 
-Dimensions: G guesses of a round, V vocabulary.
+Dimensions: gamma guesses of a round, V vocabulary.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int8, Int32
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from minillm.fast.kernels import int8
@@ -29,7 +29,9 @@ __all__ = ["Int8DynamicLinear", "Int8WeightOnlyLinear", "integer_sums"]
 
 _LANES = 16  # the weight-only kernel reads so many inputs at once, and does not check
 _LEVELS = 127
-_EXACT = 2**24 // _LEVELS**2  # so many products of bytes have a sum that float32 holds exactly
+_EXACT = 2**24 // (
+    _LEVELS * (_LEVELS + 1)
+)  # so many products of bytes have a sum that float32 holds exactly
 _FEW = 16  # rows up to which our loop is faster than floats, by measurement
 
 
@@ -51,23 +53,35 @@ def _weight_only(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     )
 
 
-def integer_sums(codes: Int8[Tensor, "R K"], integers: Int8[Tensor, "N K"]) -> Int32[Tensor, "R N"]:
-    """The product codes @ integers^T, exact in every bit.
+def integer_sums(codes: Tensor, integers: Tensor) -> Int32[Tensor, "R N"]:
+    """The product (R, K) x (N, K)^T of int8, exact in every bit; the codes are within +-127.
 
-    Of a few rows it is a loop that reads each byte once; of a block, a product of floats, `_EXACT`
-    inputs at a time.
+    Of a few rows it is a loop that reads each byte once; of a block, a product of floats.
+
+    Raises:
+        ValueError: no int8, another K, or another device.
     """
-    (R, K), N = codes.shape, len(integers)
+    if not (codes.dtype == integers.dtype == torch.int8 and codes.device == integers.device):
+        raise ValueError(f"int8 beside int8 is needed, got {codes.dtype} and {integers.dtype}")
+    (R, K), (N, inputs) = codes.shape, integers.shape
+    if inputs != K:
+        raise ValueError(f"rows of {K} numbers do not meet rows of {inputs}")
     if R > _FEW or not codes.is_cpu:
-        parts = zip(codes.split(_EXACT, 1), integers.split(_EXACT, 1), strict=True)
-        sums = [F.linear(c.float(), i.float()).int() for c, i in parts]
-        return torch.stack(sums).sum(0, dtype=torch.int32)
+        return _sums_of_floats(codes, integers)
+    codes, integers = codes.contiguous(), integers.contiguous()
     out = codes.new_empty(R, N, dtype=torch.int32)
-    int8.products(codes.data_ptr(), integers.data_ptr(), out.data_ptr(), R, N, K)
+    int8.integer_sums(codes.data_ptr(), integers.data_ptr(), out.data_ptr(), R, N, K)
     return out
 
 
-def _both(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
+def _sums_of_floats(codes: Tensor, integers: Tensor) -> Tensor:
+    """The same by `F.linear`, over no more inputs at a time than it counts exactly."""
+    parts = zip(codes.split(_EXACT, 1), integers.split(_EXACT, 1), strict=True)
+    sums = [F.linear(c.float(), i.float()).int() for c, i in parts]
+    return torch.stack(sums).sum(0, dtype=torch.int32)
+
+
+def _weights_and_rows(integers: Tensor, scales: Tensor) -> tuple[str, Kernel]:
     """The name of the kernel, and (R, K) to (R, N) through it."""
     if integers.is_cpu:
         return "products of bytes", _on_the_host(integers, scales)
@@ -103,7 +117,7 @@ def _on_the_host(integers: Tensor, scales: Tensor) -> Kernel:
 
 
 class _Int8(KernelLinear):
-    """Integers and their scales behind one of torch's operators, or `F.linear`.
+    """Integers and their scales behind a kernel of bytes, or `F.linear`.
 
     Attributes:
         integers: (N, K).
@@ -148,4 +162,4 @@ class Int8WeightOnlyLinear(_Int8):
 class Int8DynamicLinear(_Int8):
     """As `Int8WeightOnlyLinear`, with each row of x rounded to 127 levels up to its largest."""
 
-    prepare = staticmethod(_both)
+    prepare = staticmethod(_weights_and_rows)

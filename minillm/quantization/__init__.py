@@ -1,8 +1,8 @@
 """Fewer bits: tables of values, scales for groups of weights, models stored in both.
 
-To read in this order: `formats` (a table of values), `rounding` (numbers to codes and scales),
-`packing` (codes to bytes), `layers` and `model`, `simulated` (the
-same in floats), `smoothing` (outliers moved into weights).
+To read in this order: `formats` (a table of values), `packing` (codes to bytes), `spec` (how
+weights are stored), `rounding` (numbers to codes and scales), `layers` and `model`, `simulated`
+(the same in floats), `smoothing` (outliers moved into weights).
 """
 
 from minillm.quantization.formats import FORMATS

@@ -30,7 +30,7 @@ from minillm.speculative.drafters import Drafter, Drafting, Proposal
 from minillm.speculative.verification import verify, verify_greedy
 from minillm.whole import whole
 
-__all__ = ["GammaRule", "Round", "SpeculativeRow", "decode_speculative"]
+__all__ = ["GammaRule", "SpeculativeRow", "SpeculativeStep", "decode_speculative"]
 
 
 @runtime_checkable
@@ -83,7 +83,7 @@ class SpeculativeRow(Row):
 
 
 @dataclass(frozen=True)
-class Round(Step):
+class SpeculativeStep(Step):
     """A step of guess and verify.
 
     Attributes:
@@ -107,7 +107,7 @@ def decode_speculative(
     generators: Sequence[torch.Generator] = (),
     stop: Collection[int] = (),
     cache: NewCache | None = None,
-) -> Iterator[Round]:
+) -> Iterator[SpeculativeStep]:
     """Several tokens for one pass of the model; the naive twin is `decode_cached`.
 
     Greedy, the tokens are the twin's. Sampled, they have its law, but other numbers draw them. The
@@ -143,7 +143,7 @@ def _speculate(
     drafting: Drafting,
     rule: GammaRule,
     sampler: Sampler,
-) -> Iterator[Round]:
+) -> Iterator[SpeculativeStep]:
     tallies = [(0, 0)] * len(batch.texts)  # of each row: guesses accepted, guesses judged
     held = (0,) * len(batch.texts)  # of each row: tokens in the target's cache
     for forwards in count(1):
@@ -167,7 +167,9 @@ def _speculate(
             cache.truncate(held)
             drafting.settle(batch.texts)
         seconds = time.perf_counter() - start
-        yield Round(rows, held, forwards, computed, seconds, drafted - start, scored - drafted)
+        yield SpeculativeStep(
+            rows, held, forwards, computed, seconds, drafted - start, scored - drafted
+        )
         if batch.all_ended:
             return
         tallies = [(a + r.accepted, n + r.judged) for (a, n), r in zip(tallies, rows, strict=True)]

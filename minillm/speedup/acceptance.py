@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minillm.decoding import collect, decode_cached, generators
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative.decode import Round
+from minillm.speculative.decode import SpeculativeStep
 from minillm.transformer import Transformer
 
 __all__ = ["Acceptance", "acceptance", "acceptance_by_position"]
@@ -86,7 +86,7 @@ def _next(model: Transformer, text: Sequence[int], start: int) -> Float[Tensor, 
     return model(tokens)[0, start - 1 :].cpu().double()
 
 
-def acceptance_by_position(rounds: Iterable[Round]) -> list[float]:
+def acceptance_by_position(rounds: Iterable[SpeculativeStep]) -> list[float]:
     """Of the first guess, the second, ...: how often it was kept where all before it were.
 
     A guess that was not made counts as not kept. The later, the fewer: the last are noisy.

@@ -16,7 +16,7 @@ from typing import Any
 
 from minillm.decoding import Model, Step, decode_cached, generators
 from minillm.sampling import GREEDY, Sampler
-from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter
 from minillm.speedup.acceptance import acceptance_by_position
 from minillm.speedup.formulas import speedup
@@ -48,7 +48,7 @@ class Costs:
     share: float
 
     @classmethod
-    def of(cls, rounds: Sequence[Round], plain: Sequence[Step], gamma: int) -> Costs:
+    def of(cls, rounds: Sequence[SpeculativeStep], plain: Sequence[Step], gamma: int) -> Costs:
         """Add up.
 
         Raises:
@@ -143,7 +143,7 @@ def measure_gain(
     decode = partial(_decode, model, drafter, max_new_tokens=max_new_tokens, sampler=sampler)
     list(decode(prompts[0], 0)), list(decode(prompts[0], most))  # warm up
     plain: tuple[list[Step], list[Step]] = [], []
-    rounds: tuple[dict[int, list[Round]], ...] = tuple(
+    rounds: tuple[dict[int, list[SpeculativeStep]], ...] = tuple(
         {gamma: [] for gamma in gammas} for _ in range(2)
     )
     for index, prompt in enumerate(prompts):

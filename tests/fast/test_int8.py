@@ -122,11 +122,15 @@ def test_rows_of_integers_are_their_naive_twin(R: int, K: int) -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_device_multiplies_the_same_integers() -> None:
+def test_a_device_multiplies_the_same_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     integers, scales, _ = quantized()
     x = torch.randn(40, 64, generator=torch.Generator().manual_seed(5))
-    there = int8_linear._on_a_device(integers, scales)(x)
-    torch.testing.assert_close(there, Int8DynamicLinear(integers, scales)(x), rtol=1e-5, atol=1e-6)
+    steps = x.abs().amax(-1, keepdim=True) / 127
+    expected = ((x / steps).round().long() @ integers.long().T) * steps * scales
+    monkeypatch.setattr(int8_linear, "_FEW", 0)  # our loop is for the host
+    there = int8_linear._on_a_device(integers, scales)
+    torch.testing.assert_close(there(x), expected, rtol=1e-5, atol=1e-6)
+    assert there(x[:1]).equal(there(x)[:1])
 
 
 def test_sums_of_integers_are_exact_in_any_block() -> None:
@@ -138,14 +142,14 @@ def test_sums_of_integers_are_exact_in_any_block() -> None:
 
 
 @pytest.mark.parametrize("R", [1, 16, 17, 40])
-@pytest.mark.parametrize("K", [1, 33, 1040, 1041, 3000])
+@pytest.mark.parametrize("K", [1, 33, 1032, 1033, 3000])
 def test_sums_are_exact_at_their_largest(R: int, K: int) -> None:
-    """127 x 127 x 1,041 is more than float32 counts one by one."""
+    """127 x 128 x 1,033 is more than float32 counts one by one."""
     generator = torch.Generator().manual_seed(K)
     codes = torch.full((R, K), 127, dtype=torch.int8)
     integers = torch.full((3, K), 127, dtype=torch.int8)
-    integers[1], codes[0, 0] = -127, 126
-    integers[2] = torch.randint(-127, 128, (K,), generator=generator)
+    integers[1], integers[1, 0], codes[0, 0] = -128, -127, 126
+    integers[2] = torch.randint(-128, 128, (K,), generator=generator)
     assert integer_sums(codes, integers).equal(codes.int() @ integers.int().T)
 
 
@@ -160,3 +164,13 @@ def test_what_is_not_finite_stays_so_and_spoils_no_other_row(layer, bad: float) 
     y = kernel(x)
     assert not y[1].isfinite().any()
     assert y[[0, 2]].equal(expected[[0, 2]])
+
+
+def test_what_has_no_sums_of_integers_is_refused_and_strides_are_heard() -> None:
+    integers, _, weight = quantized(8, 4)
+    with pytest.raises(ValueError, match=r"got torch\.float32 and torch\.int8"):
+        integer_sums(weight, integers)
+    with pytest.raises(ValueError, match="rows of 3 numbers do not meet rows of 4"):
+        integer_sums(integers[:, :3], integers)
+    turned = integers[:4].T
+    assert integer_sums(turned, integers).equal(integer_sums(turned.contiguous(), integers))

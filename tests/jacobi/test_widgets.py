@@ -7,7 +7,6 @@ from typing import Any
 
 import oracles
 import pytest
-import torch
 from drift import ratios_hold
 from tokenizers import Tokenizer
 
@@ -16,14 +15,12 @@ from minillm import Sampler, Transformer, decode_cached, decode_recomputed, gene
 from minillm.decoding import collect
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
-from widgets.common.drawing.film import Film, Grid
+from widgets.common.drawing.film import Grid
 from widgets.common.drawing.svg import picture, summary
-from widgets.common.exercises import judge
 from widgets.jacobi import (
     JacobiExplorer,
     JacobiGainExplorer,
     LawModel,
-    exercises,
     measure_blocks,
     pairs_elsewhere,
     right_behind,
@@ -376,116 +373,3 @@ def test_a_law_must_name_a_token() -> None:
             collect(decode_cached(LawModel(law), [PROMPT], max_new_tokens=2))
     with pytest.raises(TypeError):
         collect(decode_cached(LawModel(lambda text: 0.5), [PROMPT], max_new_tokens=2))  # type: ignore[arg-type,return-value]
-
-
-# Exercises
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ((12, 96, 0.8), "a second pass confirm"),
-        ((1, 96, 0.8), "Only one block"),
-        ((96, 96, 0.8), "At best a pass settles a whole block"),
-        ((16, 96, 0.8), "how many tokens a block has"),
-        ((7, 96, 0.8), "How many blocks are there"),
-        ((6, 102, 0.8), "nothing is left that could change"),
-        ((6, 16, 0.8), "one block"),
-        ((6, 6, 0.8), "That is at best"),
-        ((6, 50, 0.8), "at the very least"),
-        ((6, 96, 1.25), "Upside down"),
-        ((6, 96, 1.2), "The passes got longer"),
-        ((6, 96, 1.8), "A longer pass costs"),
-        ((6, 96, 5), "over the cost of a pass"),
-        ((6, 96), "Expected three numbers"),
-        (6, "Expected three numbers"),
-    ],
-)
-def test_passes_and_their_price_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("07.1", answer)
-    assert verdict.grade == "wrong"
-    assert told in verdict.says + verdict.look
-
-
-def test_passes_and_their_price() -> None:
-    assert judge("07.1", (6, 96, 0.8)).grade == "right"
-    assert judge("07.1", [6.0, 96.0, 0.8001]).grade == "right"
-    assert judge("07.1", ...).grade == "open"
-
-
-def settled(guesses: list[int], chosen: list[int]) -> int:
-    size = 1
-    while size < len(chosen) and chosen[size - 1] == guesses[size - 1]:
-        size += 1
-    return size
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        (lambda g, c: sum(a == b for a, b in zip(g, c, strict=True)), "behind a wrong one"),
-        (lambda g, c: 1 + sum(a == b for a, b in zip(g, c, strict=True)), "behind a wrong one"),
-        (lambda g, c: settled(g, c) - 1, "The first choice that differs is right as well"),
-        (lambda g, c: 1, "and one more"),
-        (lambda g, c: min(settled(g, c) + 1, len(c)), "saw the wrong one"),
-        (lambda g, c: settled(g, c) + (g == c), "More than there are"),
-        (lambda g, c: g.reverse(), "Is there a return"),
-        (lambda g, c: g[99], "IndexError"),
-        (7, "A function is asked for"),
-    ],
-)
-def test_settled_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("07.2", answer)
-    assert verdict.grade == "wrong"
-    assert told in verdict.says + verdict.look
-
-
-def test_settled() -> None:
-    assert judge("07.2", settled).grade == "right"
-    assert judge("07.2", lambda g, c: torch.tensor(settled(g, c))).grade == "right"
-
-
-def sixteen(text: list[int]) -> int:
-    return (text[-1] + 1) % 100
-
-
-def nine(text: list[int]) -> int:
-    return (text[-2] + 1) % 100
-
-
-def two(text: list[int]) -> int:
-    return len(text) % 100
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ((two, nine, two), "Make every token depend on the one before"),
-        ((nine, nine, two), "Make every token depend on the one before"),
-        ((sixteen, sixteen, two), "waits for the one before it"),
-        ((sixteen, two, two), "two places before it"),
-        ((sixteen, nine, nine), "No token may look at another"),
-        ((sixteen, nine), "Expected three functions"),
-        ((sixteen, nine, lambda text: 100), "from 0 to 99"),
-        ((sixteen, nine, lambda text: "a"), "not str"),
-        ((sixteen, nine, lambda text: True), "not bool"),
-        ((sixteen, nine, lambda text: text[99]), "IndexError"),
-        ((lambda text, seen=[0]: seen.append(1) or len(seen) % 100, nine, two), "nothing else"),  # type: ignore[func-returns-value]
-    ],
-)
-def test_laws_mistaken(answer: Any, told: str) -> None:
-    verdict = judge("07.3", answer)
-    assert verdict.grade == "wrong"
-    assert told in verdict.says + verdict.look
-
-
-def test_laws() -> None:
-    assert judge("07.3", (sixteen, nine, two)).grade == "right"
-    assert judge("07.3", (sixteen, nine, lambda text: 5)).grade == "right"
-    assert judge("07.3", (sixteen, ..., two)).grade == "open"
-    assert exercises.passes_of(sixteen, 1) == 16
-
-
-def test_a_film_weighs_little() -> None:
-    film: Film = Run(counting(1000), 60, block=60).film
-    assert len(str(film.to_json())) < 1_000_000

@@ -1,8 +1,8 @@
 """Bugs that implementations of this kind have had, as patches of our source, by lesson.
 
 Each names the module, the text it replaces, and the oracle that must notice. Most are cases of
-public code (see the notes of the project's reference on KV caches); those that are not are marked
-"constructed".
+public code; those that are not are marked "constructed". Bugs of zeros and of fewer bits are in
+`tests/<stem>/test_mutations.py`.
 """
 
 from mutations import decoding, jacobi, kv_cache, lookahead, speculative, transformer

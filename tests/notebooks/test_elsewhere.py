@@ -52,12 +52,14 @@ def test_a_result_is_off_by_its_rounding(
 
 def test_what_is_exact_everywhere_stays():
     counts = torch.tensor([3.0, 15496.0, 0.0, -2.5])
+    whole = torch.arange(-127.0, 128.0).repeat(17, 4)
     shut = torch.tensor([[1.5, float("-inf")], [float("-inf"), 0.25]])
     with Rounding(1):
         assert counts.sum().item() == 15496.5
         assert (counts[None] @ torch.eye(4)).equal(counts[None])
         assert shut.softmax(-1).equal(torch.eye(2))
         assert torch.arange(10).sum().item() == 45
+        assert (whole @ whole.T).equal(whole.double() @ whole.double().T)
         assert numbers(4).relu().equal(numbers(4).clamp_min(0))
 
 

@@ -1,8 +1,10 @@
-"""What must be true of the library, as functions that assert it; a module for each lesson.
+"""What must be true of the decoders, as functions that assert it; a module for each lesson.
+
+The lessons on fewer zeros and bits have theirs in `tests/<stem>/test_mutations.py`.
 
 Each takes the library as an argument, so that the same check passes on `minillm` and, in
-`test_mutations.py`, fails on a copy with a known bug planted in it. Models are tiny and random; in
-float64, two ways to compute one thing agree to 1e-11.
+`tests/test_mutations.py`, fails on a copy with a known bug planted in it. Models are tiny and
+random; in float64, two ways to compute one thing agree to 1e-11.
 """
 
 from oracles.decoding import (

@@ -9,7 +9,6 @@ from minillm import Transformer
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.rounding import dequantize, quantize
 from minillm.quantization.spec import Spec
-from widgets.common.exercises import judge
 from widgets.quantization import (
     BitExplorer,
     DuelExplorer,
@@ -18,11 +17,9 @@ from widgets.quantization import (
     LayerErrorExplorer,
     Stored,
     error_by_layer,
-    exercises,
 )
 from widgets.quantization.bits import described, neighbours
 from widgets.quantization.duel import relative_error, with_outliers
-from widgets.quantization.exercises import advantage
 
 
 @pytest.fixture
@@ -161,82 +158,3 @@ def test_formats_side_by_side() -> None:
     assert [any(series.y) for series in explorer.chart().series] == [False, True, False]
     explorer.controls["format"].value = "int4"
     assert "int4: 4.50 bits a weight, loss 2.2000 against 2.0000" in explorer.summary()
-
-
-# Exercises
-
-
-@pytest.mark.parametrize(
-    ("answer", "state", "told"),
-    [
-        ((4.5, 4.25, 9.44), "right", "3.56"),
-        ((4.0, 4.25, 9.44), "wrong", "And the scales?"),
-        ((4.5, 5.0, 9.44), "wrong", "one byte"),
-        ((4.5, 4.25, 75.5), "wrong", "bits; eight"),
-        ((4.5, 4.25, 8.39), "wrong", "And the scales?"),
-        (4.5, "wrong", "three numbers"),
-        (..., "open", ""),
-    ],
-)
-def test_bits_are_counted(answer: Any, state: str, told: str) -> None:
-    verdict = judge("10.1", answer)
-    assert verdict.grade == state
-    assert told in str(verdict)
-
-
-def good(weights: list[float]) -> Any:
-    largest = max(map(abs, weights))
-    scale = largest / 7 if largest else 1.0
-    return [round(weight / scale) for weight in weights], scale
-
-
-def cuts(weights: list[float]) -> Any:
-    scale = good(weights)[1]
-    return [int(weight / scale) for weight in weights], scale
-
-
-def no_guard(weights: list[float]) -> Any:
-    scale = max(map(abs, weights)) / 7
-    return [round(weight / (scale or 1)) for weight in weights], scale
-
-
-def signed(weights: list[float]) -> Any:
-    scale = max(weights) / 7 or 1
-    return [round(weight / scale) for weight in weights], scale
-
-
-@pytest.mark.parametrize(
-    ("function", "state", "told"),
-    [
-        (good, "right", "nearest"),
-        (cuts, "wrong", "int() cuts off"),
-        (no_guard, "wrong", "divide by zero"),
-        (signed, "wrong", "a 7"),
-        (lambda weights: weights, "wrong", "two things"),
-    ],
-)
-def test_rounding_is_checked(function: Any, state: str, told: str) -> None:
-    verdict = judge("10.2", function)
-    assert verdict.grade == state
-    assert told in str(verdict)
-
-
-@pytest.mark.parametrize(
-    ("answer", "state", "told"),
-    [
-        (([91, 93, 95, 97, 99, 101, 103, 127], [1000, 1, 2, 3, 4, 5, 6, 7]), "right", "Neither"),
-        (([1000, 1, 2, 3, 4, 5, 6, 7], [91, 93, 95, 97, 99, 101, 103, 127]), "wrong", "for int8"),
-        (([91, 93, 95, 97, 99, 101, 103, 127],) * 2, "wrong", "for e4m3"),
-        (([0] * 8, [1] * 8), "wrong", "not all of them 0"),
-        ((1, 2), "wrong", "no list"),
-    ],
-)
-def test_favourites_are_checked(answer: Any, state: str, told: str) -> None:
-    verdict = judge("10.3", answer)
-    assert verdict.grade == state
-    assert told in str(verdict)
-
-
-def test_advantage_is_one_for_what_both_hold() -> None:
-    assert advantage([127.0, 2.0, 1.0, 64.0] * 2) != 1
-    assert set(exercises.__all__) == {"advantage", "check", "hint"}

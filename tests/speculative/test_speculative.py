@@ -27,7 +27,7 @@ from minillm.batch import Batch
 from minillm.data.heldout import openings
 from minillm.fast.model import optimized
 from minillm.speculative.bug_gallery import GALLERY, ORDER, Bug, Patch, patched
-from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter, DraftModel, Proposal, early_exit
 from minillm.speculative.exactness import (
     first_token_law,
@@ -592,7 +592,7 @@ def test_a_round_can_be_replayed_from_its_record(sampler: Sampler) -> None:
     )
     texts, forwards = [list(text) for text in texts], 0
     for forwards, step in enumerate(steps, 1):
-        assert isinstance(step, Round)
+        assert isinstance(step, SpeculativeStep)
         assert step.forwards == forwards
         assert min(step.draft_seconds, step.verify_seconds) >= 0
         assert step.draft_seconds + step.verify_seconds <= step.seconds

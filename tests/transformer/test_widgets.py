@@ -1,13 +1,10 @@
 """The explorer of one forward pass tells what the model computed, for any text; its checks too."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
 
 import minillm
 from minillm import Transformer
@@ -15,9 +12,7 @@ from minillm.attention import attention_weights
 from minillm.roofline import work
 from minillm.tokens import encode
 from widgets.common.drawing.film import BLANK, Film, Heat, Lanes
-from widgets.common.exercises import judge
 from widgets.transformer import ForwardExplorer, forward_film, watch
-from widgets.transformer.exercises import looks_back
 from widgets.transformer.watching import LONGEST, follow
 
 TEXT = "Tom had a red ball. He lost the red"
@@ -174,89 +169,3 @@ def test_what_is_stored_is_stable(draft: Transformer, tokenizer: Tokenizer) -> N
     assert one["image/svg+xml"] == two["image/svg+xml"]
     assert one["text/plain"] == two["text/plain"]
     assert "\n" not in one["text/plain"]
-
-
-# The exercises
-
-
-def head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
-
-
-def scores(q: Tensor, k: Tensor) -> Tensor:
-    return q @ k.T / q.shape[-1] ** 0.5
-
-
-def future(q: Tensor, offset: int = 0) -> Tensor:
-    return torch.ones(len(q), len(q), dtype=torch.bool).triu(1 + offset)
-
-
-@pytest.mark.parametrize(
-    ("answer", "grade", "told"),
-    [
-        (218_112_000, "right", "81% of it"),
-        (218_112_000 - 2 * 4096, "wrong", "two norms"),
-        (218_112_000 - 4096 * 14336, "wrong", "three matrices"),
-        (218_112_000 + 2 * 4096 * 24 * 128, "wrong", "8 heads, not 32"),
-        (3 * 4096 * 14336, "wrong", "the MLP alone"),
-        (32 * 218_112_000, "wrong", "all 32 blocks"),
-        (7, "wrong", "shape of each matrix"),
-        ("many", "wrong", ""),
-        (..., "open", ""),
-    ],
-)
-def test_parameters_of_a_block(answer: Any, grade: str, told: str) -> None:
-    verdict = judge("00.1", answer)
-    assert verdict.grade == grade
-    assert told in f"{verdict.says} {verdict.look}"
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        (lambda q, k, v: scores(q, k).softmax(-1) @ v, "no mask"),
-        (
-            lambda q, k, v: (q @ k.T).masked_fill(future(q), -torch.inf).softmax(-1) @ v,
-            "not divided",
-        ),
-        (
-            lambda q, k, v: scores(q, k).masked_fill(future(q), 0.0).softmax(-1) @ v,
-            "minus infinity",
-        ),
-        (lambda q, k, v: scores(q, k).softmax(-1).tril() @ v, "before the softmax"),
-        (
-            lambda q, k, v: scores(q, k).masked_fill(future(q), -torch.inf).softmax(0) @ v,
-            "not each column",
-        ),
-        (
-            lambda q, k, v: scores(q, k).masked_fill(future(q, -1), -torch.inf).softmax(-1) @ v,
-            "not finite",
-        ),
-        (lambda q, k, v: scores(q, k), "expected shape"),
-        (lambda q, k, v: [v], "Expected a tensor"),
-        (lambda q, k, v: q @ k, "raised RuntimeError"),
-        (lambda q, k, v: v, "scaled_dot_product_attention"),
-    ],
-)
-def test_wrong_attention_is_told_what_is_wrong(answer: Any, told: str) -> None:
-    verdict = judge("00.2", answer)
-    assert verdict.grade == "wrong"
-    assert told in f"{verdict.says} {verdict.look}"
-
-
-def test_right_attention() -> None:
-    assert judge("00.2", head).grade == "right"
-
-
-def test_the_head_that_looks_back() -> None:
-    config = minillm.load("stories")[0].config
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
-    pairs = [(layer, head) for layer in range(layers) for head in range(heads)]
-    layer, head = best = max(pairs, key=lambda pair: looks_back(*pair))
-    assert judge("00.3", best).grade == "right"
-    assert judge("00.3", list(best)).grade == "right"
-    other = (layer, (head + 1) % heads)
-    assert "heads have more" in judge("00.3", other).says
-    assert judge("00.3", (layers, 0)).says == f"There is no layer {layers} with head 0."
-    assert "pair" in judge("00.3", 3).says
-    assert judge("00.3", (..., ...)).grade == "open"

@@ -25,7 +25,7 @@ from widgets.common.stable import digits, verbatim
 from widgets.gptq.film import column_film
 from widgets.gptq.rounding import Rounding, relative_error
 
-__all__ = ["ColumnExplorer", "relative_error"]
+__all__ = ["ColumnExplorer"]
 
 _OUTPUTS, _INPUTS = 10, 24  # as many as can be drawn
 

@@ -1,8 +1,9 @@
 """Lesson 07: a block of guesses on its way to the fixed point, and what its passes gain."""
 
+from widgets.jacobi.explorer import JacobiExplorer
+from widgets.jacobi.film import settling_film
 from widgets.jacobi.gain import JacobiGainExplorer, measure_blocks, pairs_elsewhere, right_behind
 from widgets.jacobi.laws import LawModel
-from widgets.jacobi.settling import JacobiExplorer, settling_film
 
 __all__ = [
     "JacobiExplorer",

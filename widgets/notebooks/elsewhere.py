@@ -8,7 +8,8 @@ an argmax chooses. A busy machine differs in its times: any interval may last 50
 outputs change.
 
 One machine agrees with itself: the same operation on the same shapes is off by the same factors.
-Exact results stay, such as sums of whole numbers: those that leave the last bits of a number zero.
+Exact results stay: whole numbers that the type counts one by one, and what leaves the last bits of
+a number zero.
 """
 
 import time
@@ -29,6 +30,7 @@ SLOWER = 50
 _CLOCKS = ("perf_counter", "perf_counter_ns", "process_time", "process_time_ns", "time", "time_ns")
 _BANK = 1 << 16
 _LOW_BITS = {torch.float32: (torch.int32, 2**8 - 1), torch.float64: (torch.int64, 2**21 - 1)}
+_COUNTED = {torch.float32: 2**24, torch.float64: 2**53}  # whole numbers up to it are all there
 
 _ROUNDED = {
     "matmul",
@@ -48,7 +50,6 @@ _ROUNDED = {
     "bilinear",
     "_linear_pointwise",
     "_weight_int8pack_mm",
-    "linear_with_input_q_dq_qweight_dq_output_fp",
     "conv1d",
     "conv2d",
     "scaled_dot_product_attention",
@@ -156,8 +157,9 @@ class Rounding(TorchFunctionMode):
         if x.numel() > _BANK:
             factors = factors.repeat(-(-x.numel() // _BANK))[: x.numel()]
         integer, low = _LOW_BITS[x.dtype]
-        exact = x.detach().view(integer) & low == 0
-        return torch.where(exact, x, x * factors.view(x.shape))
+        short = x.detach().view(integer) & low == 0
+        whole = (x == x.round()) & (x.abs() <= _COUNTED[x.dtype])
+        return torch.where(short | whole, x, x * factors.view(x.shape))
 
 
 class BusyClock:

@@ -1,7 +1,4 @@
-"""Explorers of speculative decoding: what becomes of each guess, who works when, and the bug hunt.
-
-The acceptance explorer runs both decoders anew at every change of a control.
-"""
+"""The explorer of guess and verify: both decoders run anew at every change of a control."""
 
 from __future__ import annotations
 
@@ -14,17 +11,16 @@ from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer, decode_cached, generators
 from minillm.decoding import Step
-from minillm.speculative.decode import Round, decode_speculative
+from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter
 from minillm.tokens import encode, pieces
 from widgets.common.controls import choice, own_text, slider
 from widgets.common.drawing.film import Film
 from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
-from widgets.speculative.hunt import BugHunt
-from widgets.speculative.rounds import rounds_film, turns_film
+from widgets.speculative.rounds import rounds_film
 
-__all__ = ["AcceptanceExplorer", "BugHunt", "rounds_film", "turns_film"]
+__all__ = ["AcceptanceExplorer"]
 
 
 class AcceptanceExplorer(FilmExplorer):
@@ -48,7 +44,7 @@ class AcceptanceExplorer(FilmExplorer):
     ):
         self._model, self._tokenizer, self._new = model, tokenizer, new
         self._plain: list[Step] = []
-        self._rounds: list[Round] = []
+        self._rounds: list[SpeculativeStep] = []
         super().__init__(
             controls={
                 "prompt": choice("prompt", prompts, layout={"width": "18em"}),
@@ -92,7 +88,7 @@ class AcceptanceExplorer(FilmExplorer):
             f"{slow / fast:.2f} times as fast ({say('tag.measured')})."
         )
 
-    def _decode(self) -> tuple[list[Step], list[Round]]:
+    def _decode(self) -> tuple[list[Step], list[SpeculativeStep]]:
         """Both decoders on the chosen prompt, with the same settings."""
         prompt = encode(self._tokenizer, self["text"] or self["prompt"])
         prompt = prompt[-(self._model.config.max_position_embeddings - self._new) :]

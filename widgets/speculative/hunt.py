@@ -21,7 +21,7 @@ from torch import Tensor
 
 from minillm import Sampler, Transformer, collect, decode_cached
 from minillm.speculative.bug_gallery import GALLERY, Bug, library, patched
-from minillm.speculative.decode import Round
+from minillm.speculative.decode import SpeculativeStep
 from minillm.speculative.exactness import (
     Text,
     first_token_law,
@@ -123,7 +123,7 @@ class Meters:
             stop=self._stop not in ended[:-1],
         )
 
-    def _run(self, suspect: SimpleNamespace) -> Callable[..., Iterator[Round]]:
+    def _run(self, suspect: SimpleNamespace) -> Callable[..., Iterator[SpeculativeStep]]:
         return partial(
             suspect.decode_speculative,
             self._model,

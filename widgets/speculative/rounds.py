@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minillm.decoding import Step
-from minillm.speculative.decode import Round, SpeculativeRow
+from minillm.speculative.decode import SpeculativeRow, SpeculativeStep
 from minillm.speculative.verification import residual
 from widgets.common.drawing.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
 from widgets.common.drawing.page import visible
@@ -39,7 +39,9 @@ class _Frame:
     i: int
 
 
-def rounds_film(plain: Sequence[Step], rounds: Sequence[Round], name: Callable[[int], str]) -> Film:
+def rounds_film(
+    plain: Sequence[Step], rounds: Sequence[SpeculativeStep], name: Callable[[int], str]
+) -> Film:
     """A run of `decode_speculative` beside one of `decode_cached` from the same prompt.
 
     Args:
@@ -154,7 +156,7 @@ def _guess(row: SpeculativeRow, i: int) -> tuple[float, float]:
     return float(row.p[i, token]), float(row.q[i, token])
 
 
-def _caption(step: Round, frame: _Frame, name: Callable[[int], str]) -> str:
+def _caption(step: SpeculativeStep, frame: _Frame, name: Callable[[int], str]) -> str:
     row, i = step.rows[0], frame.i
     gamma = len(row.guesses)
     if i == -1:
@@ -180,7 +182,7 @@ def _behind(row: SpeculativeRow, i: int) -> str:
     return f" The {behind} drawn for another text: never checked." if left else ""
 
 
-def _written(step: Round, r: int) -> str:
+def _written(step: SpeculativeStep, r: int) -> str:
     row, ms = step.rows[0], _MS * step.verify_seconds
     gamma = len(row.guesses)
     read = "The target reads all of them in one pass" if gamma else "The target reads one token"
@@ -255,7 +257,7 @@ def _plain_bars(plain: Sequence[Step], born: Sequence[int]) -> tuple[Bar, ...]:
 
 
 def _round_bars(
-    rounds: Sequence[Round], starts: Sequence[int], frames: Sequence[_Frame]
+    rounds: Sequence[SpeculativeStep], starts: Sequence[int], frames: Sequence[_Frame]
 ) -> tuple[Bar, ...]:
     """What a round spent on guessing, on the target's pass, and on all else."""
     bars, now = [], 0.0
@@ -275,7 +277,7 @@ def _round_bars(
 
 
 def _numbers(
-    plain: Sequence[Step], rounds: Sequence[Round], frames: Sequence[_Frame]
+    plain: Sequence[Step], rounds: Sequence[SpeculativeStep], frames: Sequence[_Frame]
 ) -> tuple[Number, ...]:
     """What can be counted so far, step by step."""
     most = max(len(step.rows[0].guesses) for step in rounds)
@@ -314,7 +316,7 @@ def _held(texts: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(known := known if text is None else text for text in texts)
 
 
-def turns_film(rounds: Sequence[Round]) -> Film:
+def turns_film(rounds: Sequence[SpeculativeStep]) -> Film:
     """Which of the two models works when, in a run of `decode_speculative`.
 
     Raises:
@@ -361,7 +363,7 @@ def turns_film(rounds: Sequence[Round]) -> Film:
     )
 
 
-def _turn(step: Round, r: int) -> str:
+def _turn(step: SpeculativeStep, r: int) -> str:
     guesses = max(len(row.guesses) for row in step.rows)
     passes = "no pass" if guesses == 0 else "one pass" if guesses == 1 else f"{guesses} passes"
     read = f"{guesses + 1} tokens" if guesses else "one token"

@@ -1,4 +1,4 @@
-"""Between two products of integers: sums back to floats, what a block does, rows to integers.
+"""Products of bytes, and what lies between two: sums to floats, a block's work, rows to bytes.
 
 Arguments are addresses and sizes, as in `minillm.fast.kernels.float32`; only
 `minillm.fast.int8_linear` and `minillm.fast.int8_block` call these.
@@ -20,8 +20,8 @@ __all__ = [
     "add_norm_and_round",
     "attend_and_round",
     "gate_and_round",
+    "integer_sums",
     "norm_and_round",
-    "products",
     "rescale",
     "round_rows",
 ]
@@ -56,7 +56,7 @@ def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> 
 
 
 @jitted
-def products(codes: int, integers: int, sums: int, R: int, N: int, K: int) -> None:
+def integer_sums(codes: int, integers: int, sums: int, R: int, N: int, K: int) -> None:
     """Dot products of bytes: each row of `integers`, (N, K), is read once for all R of `codes`."""
     rows = numba.carray(byte_pointer(codes), (R, K))
     columns = numba.carray(byte_pointer(integers), (N, K))

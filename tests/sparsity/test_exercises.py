@@ -1,0 +1,102 @@
+"""The exercises of lesson 09: right answers, and what is said of typical mistakes."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from widgets.common.exercises import judge
+from widgets.sparsity.exercises import SIZES, Rows
+
+MATRIX = SIZES["C"] * SIZES["F"] * SIZES["bytes"] / 1e6
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "says"),
+    [
+        (..., "open", ""),
+        (3, "wrong", "three numbers"),
+        ((2 * MATRIX, 1, 3), "wrong", "three matrices"),
+        ((3 * MATRIX, 0.3 * MATRIX, 3), "wrong", "W_gate is read in full"),
+        ((3 * MATRIX, 2.1 * MATRIX, 3), "wrong", "rows of W_up can be skipped"),
+        ((3 * MATRIX, 1.2 * MATRIX, 10), "wrong", "Zeros save nothing of W_gate"),
+        ((3 * MATRIX, 1.2 * MATRIX, 2.5), "wrong", "if every gate were shut"),
+        ((3 * MATRIX, 1.2 * MATRIX, 3), "right", "271 MB and 108 MB"),
+    ],
+)
+def test_exercise_1(answer: Any, grade: str, says: str) -> None:
+    verdict = judge("09.1", answer)
+    assert verdict.grade == grade
+    assert says in verdict.says + verdict.look
+
+
+def skip(x, gate, up, down):
+    y = torch.zeros_like(x)
+    for f in gate.nonzero()[:, 0]:
+        y += gate[f] * (up[f] @ x) * down[f]
+    return y
+
+
+def dense(x, gate, up, down):
+    return sum(gate[f] * (up[f] @ x) * down[f] for f in range(len(gate)))
+
+
+def without_value(x, gate, up, down):
+    return skip(x, (gate != 0).double(), up, down)
+
+
+def without_up(x, gate, up, down):
+    return sum((gate[f] * down[f] for f in gate.nonzero()[:, 0]), torch.zeros_like(x))
+
+
+def twice(x, gate, up, down):
+    skip(x, gate, up, down)
+    return skip(x, gate, up, down)
+
+
+def nothing(x, gate, up, down):
+    skip(x, gate, up, down)
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "says"),
+    [
+        (skip, "right", "from the rows of open neurons alone"),
+        (dense, "wrong", "rows of up were read for nothing"),
+        (without_value, "wrong", "The gate's own value"),
+        (without_up, "wrong", "also says up[f] @ x"),
+        (twice, "wrong", "more than once"),
+        (nothing, "wrong", "got nothing"),
+        (lambda x, *_: x[:2], "wrong", "expected 6 numbers"),
+        (lambda x, *_: x / 0 + y, "wrong", "NameError"),
+    ],
+)
+def test_exercise_2(answer: Any, grade: str, says: str) -> None:
+    verdict = judge("09.2", answer)
+    assert verdict.grade == grade, verdict
+    assert says in verdict.says + verdict.look
+
+
+def test_rows_note_what_is_read() -> None:
+    rows = Rows(torch.eye(3))
+    assert rows[1].tolist() == [0, 1, 0]
+    assert len(list(rows)) == len(rows) == 3
+    assert rows.read == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade", "says"),
+    [
+        ((..., ...), "open", ""),
+        (([1.0] + [0.0] * 9, [0.1] * 10), "right", "90% and 43% unused"),
+        (([0.1] * 10, [0.1] * 10), "wrong", "most: 8 tokens leave 43.0%"),
+        (([1.0] + [0.0] * 9, [0.5, 0.5] + [0.0] * 8), "wrong", "least: 80.1% stay unused"),
+        (([0.5] * 10, [0.1] * 10), "wrong", "the mean is 0.5"),
+        (([1.0], [0.1] * 10), "wrong", "expected ten rates"),
+        ([[0.1] * 10], "wrong", "two lists"),
+    ],
+)
+def test_exercise_3(answer: Any, grade: str, says: str) -> None:
+    verdict = judge("09.3", answer)
+    assert verdict.grade == grade, verdict
+    assert says in verdict.says + verdict.look

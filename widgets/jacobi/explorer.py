@@ -1,0 +1,84 @@
+"""The explorer of Jacobi decoding: a run, and the block, start and text it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets
+from tokenizers import Tokenizer
+
+from minillm import Sampler, Transformer, generators
+from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
+from minillm.tokens import encode, pieces
+from widgets.common.controls import choice, own_text, slider
+from widgets.common.drawing.film import Film
+from widgets.common.player import FilmExplorer
+from widgets.jacobi.film import settling_film
+from widgets.jacobi.gain import rate
+
+__all__ = ["JacobiExplorer"]
+
+
+class JacobiExplorer(FilmExplorer):
+    """The grid of one run, made anew at every change of a control.
+
+    Args:
+        model, tokenizer: as `minillm.load` gives them.
+        prompts: to choose from; the one that gains most is shown first. The reader's own text
+            goes before them.
+        new: tokens that are written.
+    """
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], *, new: int = 12
+    ):
+        self._model, self._tokenizer, self._new = model, tokenizer, new
+        first = min(prompts, key=lambda prompt: len(self._decode(prompt, block=new)))
+        sizes = sorted({size for size in (1, 2, 3, 4, 6, 8, new) if size <= new})
+        super().__init__(
+            {
+                "block": ipywidgets.SelectionSlider(
+                    options=sizes, value=new, description="block", continuous_update=False
+                ),
+                "guess": choice("start", GUESSES),
+            },
+            {
+                "prompt": choice("prompt", prompts, value=first, layout={"width": "26em"}),
+                "text": own_text(),
+                "temperature": ipywidgets.FloatSlider(
+                    0.0, min=0, max=1.6, step=0.2, description="temperature",
+                    continuous_update=False,
+                ),
+                "seed": slider("seed", 0, 20, 0),
+            },
+        )  # fmt: skip
+
+    def film(self) -> Film:
+        self._steps = self._decode(
+            self["text"] or self["prompt"],
+            block=self["block"],
+            guess=self["guess"],
+            sampler=Sampler(self["temperature"]),
+            generators=generators(self["seed"], 1),
+        )
+        return settling_film(self._steps, self._name)
+
+    def summary(self) -> str:
+        rows = [step.rows[0] for step in self._steps]
+        tokens = sum(len(row.tokens) for row in rows)
+        how = f"temperature {self['temperature']:g}" if self["temperature"] else "greedy"
+        return (
+            f"Block of {self['block']}, starting from {self.controls['guess'].label}, {how}: "
+            f"{tokens} tokens in {len(rows)} passes, {rate(tokens, len(rows))} tokens a pass; "
+            f"{sum(len(row.before) for row in rows)} places chosen at, where plain decoding "
+            f"chooses {tokens} times. Computed."
+        )
+
+    def _decode(self, text: str, **more: Any) -> list[JacobiStep]:
+        prompt = encode(self._tokenizer, text)
+        prompt = prompt[-(self._model.config.max_position_embeddings - self._new) :]
+        return list(decode_jacobi(self._model, [prompt], max_new_tokens=self._new, **more))
+
+    def _name(self, token: int) -> str:
+        return pieces(self._tokenizer, [token])[0]

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from widgets.common.drawing.film import Film
 from widgets.common.exercises import judge
 from widgets.jacobi import (
     LawModel,
@@ -120,8 +119,3 @@ def test_laws() -> None:
     assert judge("07.3", (sixteen, nine, lambda text: 5)).grade == "right"
     assert judge("07.3", (sixteen, ..., two)).grade == "open"
     assert exercises.passes_of(sixteen, 1) == 16
-
-
-def test_a_film_weighs_little() -> None:
-    film: Film = Run(counting(1000), 60, block=60).film
-    assert len(str(film.to_json())) < 1_000_000

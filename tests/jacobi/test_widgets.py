@@ -373,3 +373,8 @@ def test_a_law_must_name_a_token() -> None:
             collect(decode_cached(LawModel(law), [PROMPT], max_new_tokens=2))
     with pytest.raises(TypeError):
         collect(decode_cached(LawModel(lambda text: 0.5), [PROMPT], max_new_tokens=2))  # type: ignore[arg-type,return-value]
+
+
+def test_a_film_weighs_little() -> None:
+    film: Film = Run(counting(1000), 60, block=60).film
+    assert len(str(film.to_json())) < 1_000_000

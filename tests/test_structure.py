@@ -230,8 +230,19 @@ def test_only_the_bench_knows_transformers(path: Path) -> None:
 
 def test_import_minillm_loads_no_more_than_it_needs() -> None:
     loaded = {name.split(".")[0] for name in modules_after("import minillm")}
+    assert "torch" not in loaded  # commands set first what it reads as it is loaded
+    loaded = {name.split(".")[0] for name in modules_after("import minillm; minillm.load")}
     assert "torch" in loaded
     assert not loaded & (JUPYTER | {"transformers", "widgets", "matplotlib", "pandas", "scipy"})
+
+
+def test_minillm_offers_what_it_says_and_nothing_else() -> None:
+    import minillm
+
+    assert all(getattr(minillm, name) is not None for name in minillm.__all__)
+    assert set(minillm.__all__) <= set(dir(minillm))
+    with pytest.raises(AttributeError, match="'minillm' has no attribute 'lood'"):
+        _ = minillm.lood
 
 
 def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
@@ -339,7 +350,8 @@ def test_a_module_says_what_it_is_and_offers(path: Path) -> None:
     assert ast.get_docstring(tree)
     offered: list[str] | None = None
     defined: set[str] = set()
-    for node in tree.body:
+    for_types = [child for node in tree.body if isinstance(node, ast.If) for child in node.body]
+    for node in [*tree.body, *for_types]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

@@ -2,5 +2,6 @@
 
 `lab` (with `handout`) opens the lessons, `notebooks` re-executes them; `generate`, `models`, `eval`
 and `sample` use a model, `train` makes one; `bench` measures the tricks; `kbit` and `hypothesis`
-record what lesson 12 shows. They share `table` and `named_path`.
+record what lesson 12 shows. They share `table`, `named_path` and
+`threads` (how OpenMP waits).
 """

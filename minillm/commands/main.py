@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
+from minillm.commands.threads import thread_settings
+
 __all__ = ["main"]
 
 _COMMANDS = {
@@ -71,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(prog: str, module: str, description: str, argv: list[str]) -> int:
     """Parse a subcommand's arguments and run it; a `run` without an exit code means 0."""
+    if "torch" not in sys.modules:
+        os.environ.update(thread_settings(os.environ))
     implementation = import_module(module)
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     implementation.add_arguments(parser)

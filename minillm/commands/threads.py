@@ -1,0 +1,49 @@
+"""How a command's threads wait for each other, and how many there are.
+
+OpenMP's threads meet at a barrier after every product. On Linux they spin there by default, which
+takes 10 times as long as the work where another process holds a core: a browser is enough. After
+1,000 looks they should sleep. A container may grant fewer cores than the machine shows. The library
+reads both as it is loaded, so a command says so before torch is imported; what the user has set
+stands. Elsewhere than on Linux, OpenMP keeps its own ways.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["granted_cores", "thread_settings"]
+
+_OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+_SPINS = 1000
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def thread_settings(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables to add to an environment; none where the user has set one of them."""
+    if sys.platform != "linux" or any(name in inherited for name in _OWN):
+        return {}
+    settings, visible = {"GOMP_SPINCOUNT": str(_SPINS)}, len(os.sched_getaffinity(0))
+    if (granted := granted_cores()) < visible:
+        settings["OMP_NUM_THREADS"] = str(granted)
+    return settings
+
+
+def granted_cores(cgroups: Path = _CGROUPS) -> int | float:
+    """Whole cores of this container's quota, at least one; infinity where there is no quota.
+
+    Args:
+        cgroups: where the kernel shows them; version 2 (`cpu.max`), or 1 (`cpu.cfs_quota_us`).
+    """
+    try:
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroups / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroups / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return math.inf
+    if quota in ("max", "-1"):
+        return math.inf
+    return max(1, int(quota) // int(period))

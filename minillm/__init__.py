@@ -37,6 +37,8 @@ tell_what_moved()
 
 
 def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return import_module(f"minillm.{name}")
     if name in __all__:
         for home in map(import_module, (f"minillm.{home}" for home in _HOMES)):
             if name in home.__all__:

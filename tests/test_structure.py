@@ -233,6 +233,7 @@ def test_import_minillm_loads_no_more_than_it_needs() -> None:
     assert "torch" not in loaded  # commands set first what it reads as it is loaded
     loaded = {name.split(".")[0] for name in modules_after("import minillm; minillm.load")}
     assert "torch" in loaded
+    assert "minillm.decoding" in modules_after("import minillm; minillm.decoding.Step")
     assert not loaded & (JUPYTER | {"transformers", "widgets", "matplotlib", "pandas", "scipy"})
 
 

@@ -7,6 +7,7 @@ row.
 
 from minillm.bench import (  # register their rows
     decoding,
+    machine,
     optimized,
     parallel,
     quantization,
@@ -17,4 +18,4 @@ from minillm.bench.rows import ROWS, BenchRow, measure
 
 __all__ = ["ROWS", "BenchRow", "measure"]
 
-_ROW_MODULES = (decoding, optimized, parallel, speculative, sparsity, quantization)
+_ROW_MODULES = (decoding, optimized, parallel, speculative, sparsity, quantization, machine)

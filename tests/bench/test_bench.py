@@ -4,11 +4,13 @@ import gc
 import json
 import math
 import re
+import subprocess
+from typing import Any
 
 import pytest
 import torch
 
-from minillm.bench import rows
+from minillm.bench import machine, rows
 from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError, measure, row
 from minillm.commands.main import main
@@ -202,3 +204,31 @@ def test_without_transformers_its_row_has_a_reason(monkeypatch: pytest.MonkeyPat
 
 def test_every_row_names_its_kernel():
     assert re.fullmatch(r"F\.linear float32 \(BLAS \w+, .+\)", rows.stock_kernel())
+
+
+def test_company_is_busy_while_the_block_runs_and_gone_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        started.append(start(*arguments, **more))
+        return started[-1]
+
+    monkeypatch.setattr(machine.subprocess, "Popen", noted)
+    with machine.others_busy(2):
+        assert [process.poll() for process in started] == [None, None]
+    with pytest.raises(KeyboardInterrupt), machine.others_busy(1):
+        raise KeyboardInterrupt
+    assert len(started) == 3
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_text_beside_others_is_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_MODEL", "stories-draft")
+    monkeypatch.setattr(machine, "_NEW_TOKENS", 4)
+    monkeypatch.setattr(machine, "_PAIRS", 1)
+    monkeypatch.setattr(machine, "_STARTED", 0.0)
+    found = measure("machine/busy")
+    assert (found.check, found.pairs) == ("the same 4 tokens", 1)

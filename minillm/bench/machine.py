@@ -30,7 +30,7 @@ _STARTED = 0.3  # seconds until a fresh Python is busy
 @contextmanager
 def others_busy(count: int) -> Iterator[None]:
     """Within the block, as many other processes keep a core busy each."""
-    spin = [sys.executable, "-S", "-c", "while True: pass"]
+    spin = [sys.executable, "-P", "-c", "while True: pass"]
     others = [subprocess.Popen(spin) for _ in range(count)]
     try:
         time.sleep(_STARTED)

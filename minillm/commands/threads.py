@@ -1,10 +1,10 @@
 """How a command's threads wait for each other, and how many there are.
 
-OpenMP's threads meet at a barrier after every product. On Linux they spin there by default, which
-takes 10 times as long as the work where another process holds a core: a browser is enough. After
-1,000 looks they should sleep. A container may grant fewer cores than the machine shows. The library
-reads both as it is loaded, so a command says so before torch is imported; what the user has set
-stands. Elsewhere than on Linux, OpenMP keeps its own ways.
+OpenMP's threads meet at a barrier after every product. On Linux they spin there by default, and
+wait for a thread whose core another process holds. After 1,000 looks they should sleep instead:
+`minillm bench --only machine/busy` shows what that is worth. A container may grant fewer cores than
+the machine shows. The library reads both as it is loaded, so a command says them before torch is
+imported; what the user has set stands. Other systems keep the ways of their OpenMP.
 """
 
 import math

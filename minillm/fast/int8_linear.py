@@ -9,8 +9,8 @@ give the same, bit for bit.
 
 Numbers times bytes is an operator of torch on the CPU; its name is private and may go, so that it
 is tried before it is taken. Without it, and on other devices, the same numbers are multiplied by
-`F.linear`. Bytes times bytes is a loop of ours: torch's `_int_mm` takes 14 times as long on some
-processors, and saturates on others.
+`F.linear`. Bytes times bytes is a loop of ours: torch's `_int_mm` is a slow one on some processors,
+and saturates on others.
 
 Dimensions: R rows (tokens), N outputs, K inputs.
 """

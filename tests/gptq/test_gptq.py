@@ -15,8 +15,9 @@ from minillm.gptq.hessian import Hessian, damped, inverse_root
 from minillm.gptq.model import gptq_model
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.layers import QuantLinear
-from minillm.quantization.model import load_quantized, quantize_model, save_quantized
+from minillm.quantization.model import quantize_model
 from minillm.quantization.rounding import dequantize, fit_grid, quantize
+from minillm.quantization.saved import load_quantized, save_quantized
 from minillm.quantization.spec import Spec
 from minillm.tokens import encode_all
 

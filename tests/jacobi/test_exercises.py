@@ -7,13 +7,8 @@ import torch
 
 from widgets.common.exercises import judge
 from widgets.jacobi import (
-    LawModel,
     exercises,
 )
-
-
-def counting(most: int) -> LawModel:
-    return LawModel(lambda text: (text[-1] + 1) % most)
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,10 @@ from minillm.fast.outliers import OutlierLinear, outlier_channels
 from minillm.measure.evaluation import evaluate
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.layers import QuantEmbedding, QuantLinear
-from minillm.quantization.model import (
-    QuantizedTransformer,
-    load_quantized,
-    matrices,
-    quantize_model,
-    save_quantized,
-)
+from minillm.quantization.model import QuantizedTransformer, matrices, quantize_model
 from minillm.quantization.packing import packed_bytes
 from minillm.quantization.rounding import dequantize, quantize
+from minillm.quantization.saved import load_quantized, save_quantized
 from minillm.quantization.smoothing import (
     fold,
     input_peaks,

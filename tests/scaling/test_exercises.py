@@ -1,32 +1,14 @@
 """The exercises of lesson 12: right answers, and what is said of typical mistakes."""
 
 import math
-from itertools import product
 from typing import Any
 
 import pytest
 
 from minillm.scaling import kbit
 from minillm.scaling.kbit import frontier
-from minillm.scaling.overtraining import FewBits, Point
 from widgets.common.exercises import judge
 from widgets.scaling import exercises
-
-
-def points(growth: float = 0.1, decay: float = 0.05) -> list[Point]:
-    """Three seeds: the loss added grows with the tokens, and is larger behind a decay."""
-    made = []
-    for seed, text, rate, n in product(
-        range(3), ("unique", "repeated"), ("constant", "decayed"), range(4)
-    ):
-        added = 0.2 + growth * n + decay * (rate == "decayed") + 0.01 * seed * (1 + n)
-        rounded: dict[FewBits, float] = {
-            "int2": 3 + 4 * added,
-            "int3": 3 + 2 * added,
-            "int4": 3 + added,
-        }
-        made.append(Point(seed, text, rate, 10**6 * 2**n, 3.0, rounded))  # type: ignore[arg-type]
-    return made
 
 
 @pytest.mark.parametrize(

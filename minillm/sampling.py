@@ -11,6 +11,7 @@ Hugging Face transformers.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Integral, Real
 
 import torch
@@ -56,7 +57,7 @@ class Sampler:
             ValueError: a logit is NaN or infinity, or all of a row are -inf.
         """
         logits = logits.cpu()  # not every device has float64
-        _require_law(logits)
+        _require_finite(logits.amax(-1))
         if self.temperature == 0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(
                 -1, logits.argmax(-1, keepdim=True), 1.0
@@ -81,8 +82,9 @@ class Sampler:
         """
         if self.temperature > 0:
             return pick(self.probabilities(logits), u)
-        _require_law(logits)
-        return logits.argmax(-1)
+        largest, tokens = logits.max(-1)
+        _require_finite(largest)
+        return tokens
 
     def draw(
         self, logits: Float[Tensor, "*B V"], u: Float[Tensor, "*B"]
@@ -119,7 +121,7 @@ def _in_topk(logits: Float[Tensor, "*B V"], k: int) -> Bool[Tensor, "*B V"]:
     return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
 
 
-def _require_law(logits: Tensor) -> None:
-    """See that each row has a largest logit: NaN, infinity and rows of -inf alone have none."""
-    if logits.amax(-1).mul(0).sum().item() != 0:  # NaN times 0, and infinity times 0, are NaN
+def _require_finite(largest: Tensor) -> None:
+    """The largest logit of each row: rows with NaN or infinity, or of -inf alone, have none."""
+    if not all(map(isfinite, largest.flatten().tolist())):
         raise ValueError("logits must be finite, or -inf for some tokens of a row")

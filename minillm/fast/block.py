@@ -18,12 +18,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from minillm.attention import Attend, Attention, Cache, causal_mask
 from minillm.fast.kernels import float32
 from minillm.fast.linear import Kernel, KernelLinear
+from minillm.fast.plain import plain_numbers
 from minillm.kv_cache import KVCache
 from minillm.norm import RMSNorm
 from minillm.rotary import Rotation
 from minillm.transformer import MLP, Block
 
-__all__ = ["FusedBlock", "FusedNorm", "plain_numbers"]
+__all__ = ["FusedBlock", "FusedNorm"]
 
 _FEW = 1024  # queries times keys up to which one thread is faster than sharing them out
 _BYTES = 4  # of a float32
@@ -199,8 +200,3 @@ def _causal_bias(T: int, S: int, heads: int) -> Tensor:
         hidden = ~causal_mask(T, S, torch.device("cpu")).repeat(heads, 1)  # (heads T, S)
         bias = torch.zeros(hidden.shape, dtype=torch.float32, device="cpu")
         return bias.masked_fill_(hidden, float("-inf"))
-
-
-def plain_numbers(tensor: Tensor) -> bool:
-    """Whether a loop may walk over its memory."""
-    return tensor.dtype == torch.float32 and tensor.is_cpu and tensor.is_contiguous()

@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
-from torch import Tensor, nn
+from torch import Tensor
 
-from minillm.fast.block import plain_numbers
 from minillm.fast.kernels.step import step
+from minillm.fast.plain import is_plain, plain_numbers
 from minillm.kv_cache import KVCache
 from minillm.modules import copied
-from minillm.norm import RMSNorm
 from minillm.transformer import Block, Transformer
 from minillm.whole import whole
 
@@ -73,21 +72,9 @@ class Megakernel:
     @staticmethod
     def fits(model: Transformer) -> bool:
         """Whether the loop computes what this model does: the library's own, part by part."""
-        with torch.device("meta"):  # where nothing is drawn
-            plain = Transformer(model.config)
-        parts = {name: _kind(module) for name, module in model.named_modules()}
-        return (
-            parts == {name: _kind(module) for name, module in plain.named_modules()}
-            and model.config.hidden_act == "relu"
-            and not (model.config.qk_norm or model.config.qkv_bias)
-            and all(plain_numbers(x) for x in model.state_dict().values())
-            and all(
-                module.eps == model.config.rms_norm_eps
-                for module in model.modules()
-                if isinstance(module, RMSNorm)
-            )
-            and not any(x._forward_hooks or x._forward_pre_hooks for x in model.modules())
-        )
+        config = model.config
+        biased = config.qk_norm or config.qkv_bias
+        return is_plain(model) and config.hidden_act == "relu" and not biased
 
     def __call__(self, token: int, cache: KVCache) -> Float[Tensor, " V"]:
         """The logits behind a token, which the cache, of one row, then holds.
@@ -125,12 +112,6 @@ class Megakernel:
         )
         cache.advance(1)
         return logits
-
-
-def _kind(module: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:
-    """The type of a module, and the shapes of what it holds itself."""
-    held = *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
-    return type(module), [(name, tensor.shape) for name, tensor in held]
 
 
 def _rounded(model: Transformer) -> Transformer:

@@ -1,23 +1,75 @@
-"""The same model, faster: modules swapped for others that fit the machine.
+"""The same model, faster: on a CPU in float32 a step becomes one compiled call.
 
-`optimized(model)` shares the model's weights and its one forward pass. On a CPU in float32 the
-matrices get the kernels that win a race on this machine (`minillm.fast.linear`), and what lies
-between two of them in a block becomes a single call (`minillm.fast.block`). Elsewhere nothing needs
-swapping, and it is the readable model. The naive twin is the model itself: logits agree to 1e-4.
+`optimized(model)` shares the model's weights or lays out copies of them. There are two ways, and it
+takes the one that wins a race on this machine: all layers as one call (`minillm.fast.layers`), or
+the matrices in torch's fastest kernels (`minillm.fast.linear`) and a single call for what lies
+between two of them (`minillm.fast.block`). Elsewhere nothing needs swapping, and it is the readable
+model. The naive twin is the model itself: logits agree to 1e-4.
 """
 
+from collections.abc import Callable
+from statistics import median
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from minillm.attention import Cache
 from minillm.fast.block import FusedBlock, FusedNorm
-from minillm.fast.linear import FastLinear, available, race
+from minillm.fast.layers import MOST, Layers
+from minillm.fast.linear import BLOCK, FastLinear, available, race
+from minillm.kv_cache import KVCache
+from minillm.measure.timing import interleave
 from minillm.modules import copied
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Transformer
 
-__all__ = ["optimized"]
+__all__ = ["ONE_CALL", "FastTransformer", "optimized"]
+
+ONE_CALL = "one call"
+_CACHED = 64  # tokens behind which the two ways are raced
+_ROUNDS = 7
+
+
+class FastTransformer(Transformer):
+    """A model whose steps are one compiled call; the readable modules, its naive twin, do the rest.
+
+    The rest are passes without a `KVCache`, and those of more than `minillm.fast.layers.MOST` rows.
+    """
+
+    def __init__(self, plain: Transformer):
+        nn.Module.__init__(self)
+        self.config, self.rotary, self.norm = plain.config, plain.rotary, plain.norm
+        self.embed, self.blocks = plain.embed, plain.blocks
+        self.layers = Layers(plain)
+        self.set_submodule("head", _Head(plain.head, self.layers))
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        cache: Cache | None = None,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        if not self.layers.takes(cache, tokens, positions, mask):
+            return super().hidden(tokens, cache, positions=positions, mask=mask)
+        x = self.layers(self.embed(tokens), cache, self.rotary, positions, mask)
+        cache.advance(tokens.shape[1])
+        return x
+
+
+class _Head(nn.Module):
+    """The head of a `FastTransformer`."""
+
+    def __init__(self, plain: nn.Linear, layers: Layers):
+        super().__init__()
+        self.plain, self._layers = plain, layers
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        rows = hidden.numel() // hidden.shape[-1]
+        plain = hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        return self.plain(hidden) if plain or not 0 < rows <= MOST else self._layers.head(hidden)
 
 
 def optimized(
@@ -30,16 +82,17 @@ def optimized(
 
     Args:
         model: stays as it is. Move it to its device and dtype first.
-        kernel: of all matrices (see `minillm.fast.linear.available`); by default the fastest of
-            each.
+        kernel: of all matrices (see `minillm.fast.linear.available`), or `ONE_CALL`; by default the
+            fastest.
         compiled: norms and MLPs go through `torch.compile`, which fuses their small operations:
             meant for cards; it needs a compiler, and some seconds at the first tokens.
 
     Raises:
-        ValueError: an unknown kernel.
+        ValueError: an unknown kernel, or one call for a model that is not the library's own.
     """
-    if kernel is not None and kernel not in available():
-        raise ValueError(f"kernel must be one of {', '.join(available())}, got {kernel!r}")
+    kernels = [ONE_CALL, *available()]
+    if kernel is not None and kernel not in kernels:
+        raise ValueError(f"kernel must be one of {', '.join(kernels)}, got {kernel!r}")
     shared = {
         weight: nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()
     }
@@ -49,10 +102,46 @@ def optimized(
             if isinstance(module, (RMSNorm, MLP)):
                 module.compile(dynamic=True)
     elif fast.device.type == "cpu" and fast.dtype == torch.float32:
-        _swap_linears(fast, kernel)
-        _fuse_blocks(fast)
+        fast = _fastest(fast) if kernel is None else _by(kernel, fast)
         fast._apply = stay  # type: ignore[method-assign]
     return fast
+
+
+def _by(kernel: str | None, fast: Transformer) -> Transformer:
+    if kernel == ONE_CALL:
+        return FastTransformer(fast)
+    _swap_linears(fast, kernel)
+    _fuse_blocks(fast)
+    return fast
+
+
+def _fastest(fast: Transformer) -> Transformer:
+    """The faster of the two ways for a step of one token and one of a block, taken together."""
+    if not Layers.fits(fast):
+        return _by(None, fast)
+    shared = {weight: weight for weight in fast.parameters()}
+    one_call, by_blocks = FastTransformer(fast), _by(None, copied(fast, shared))
+    ours = theirs = 0.0
+    for rows in (1, BLOCK):
+        pairs = list(interleave([(_step(one_call, rows), _step(by_blocks, rows))] * _ROUNDS))
+        ours += median(pair.our_seconds for pair in pairs)
+        theirs += median(pair.their_seconds for pair in pairs)
+    return one_call if ours <= theirs else by_blocks
+
+
+def _step(model: Transformer, rows: int) -> Callable[[], None]:
+    """Forward so many tokens behind cached ones."""
+    cached = max(0, min(_CACHED, model.config.max_position_embeddings - rows))
+    cache = KVCache(model.config, 1, cached + rows)
+    tokens = torch.zeros(1, rows, dtype=torch.int64, device="cpu")
+    cache.advance(cached)
+
+    @torch.inference_mode()
+    def run() -> None:
+        model(tokens, cache)
+        cache.truncate([cached])
+
+    return run
 
 
 def _swap_linears(fast: Transformer, kernel: str | None) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from minillm.fast.block import FusedBlock, plain_numbers
+from minillm.fast.block import FusedBlock
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import FastLinear
 from minillm.fast.model import optimized
+from minillm.fast.plain import plain_numbers
 from minillm.modules import swapped
 from minillm.sparsity.pruning import ThresholdedGate
 from minillm.sparsity.skipping import SkippingMLP

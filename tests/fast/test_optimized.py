@@ -16,7 +16,7 @@ from minillm.decoding import decode_cached
 from minillm.fast import linear as kernels
 from minillm.fast.block import FusedBlock
 from minillm.fast.linear import FastLinear, available, prepare, race
-from minillm.fast.model import optimized
+from minillm.fast.model import ONE_CALL, optimized
 from minillm.kv_cache import KVCache
 
 FAMILIES = [
@@ -32,6 +32,18 @@ KERNELS = [None, *available()]
 
 def fp32(**sizes):
     return tiny(minillm, dtype=torch.float32, **sizes)
+
+
+@pytest.fixture(params=[{"head_dim": 6}, {"head_dim": 32}], ids=["by blocks", ONE_CALL])
+def twins(request):
+    """A model, and its twin on each of the two ways."""
+
+    def make(change=lambda model: None, **sizes):
+        model = fp32(**(request.param | sizes))
+        change(model)
+        return model, optimized(model, None if model.config.head_dim == 6 else ONE_CALL)
+
+    return make
 
 
 def caches(model, *lengths: int) -> list[KVCache]:
@@ -57,6 +69,29 @@ def test_logits_and_cache_are_those_of_the_model(sizes, T, lengths) -> None:
     assert list(ours.lengths) == [n + T for n in lengths]
 
 
+ONE_CALLS = [
+    {"hidden_act": "relu"},
+    {"hidden_act": "silu"},
+    {"hidden_size": 40, "intermediate_size": 72, "vocab_size": 50},  # no whole panels
+    {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64},
+    {"num_key_value_heads": 4, "tie_word_embeddings": True},
+]
+
+
+@pytest.mark.parametrize("sizes", ONE_CALLS, ids=lambda sizes: str(sizes))
+@pytest.mark.parametrize("T", [1, 2, 7, 20])
+@pytest.mark.parametrize("lengths", [(9,), (5, 5, 5), (11, 1, 20)], ids=str)
+def test_one_call_gives_the_logits_and_cache_of_the_model(sizes, T, lengths) -> None:
+    model = fp32(**({"head_dim": 32} | sizes))
+    fast = optimized(model, ONE_CALL)
+    ours, theirs = caches(model, *lengths)
+    tokens = tokens_of(1, len(lengths), T)
+    torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=1e-5)
+    assert list(ours.lengths) == [n + T for n in lengths]
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_kernel_gives_the_same_logits(kernel) -> None:
     model = fp32()
@@ -67,9 +102,8 @@ def test_every_kernel_gives_the_same_logits(kernel) -> None:
 
 
 @pytest.mark.parametrize("cached", [(6,), (6, 3)], ids=str)
-def test_a_mask_and_positions_of_ones_own(cached) -> None:
-    model = fp32()
-    fast = optimized(model)
+def test_a_mask_and_positions_of_ones_own(cached, twins) -> None:
+    model, fast = twins()
     ours, theirs = caches(model, *cached)
     tokens = tokens_of(3, len(cached), 5)
     mask = torch.tensor([[True, False, True, False, True]]) | torch.eye(5, dtype=torch.bool)
@@ -83,9 +117,8 @@ def test_a_mask_and_positions_of_ones_own(cached) -> None:
     )
 
 
-def test_positions_that_all_rows_share() -> None:
-    model = fp32()
-    fast = optimized(model)
+def test_positions_that_all_rows_share(twins) -> None:
+    model, fast = twins()
     ours, theirs = caches(model, 4, 4, 4)
     tokens, positions = tokens_of(8, 3, 5), torch.arange(4, 9)[None]  # (1, T)
     torch.testing.assert_close(
@@ -142,10 +175,9 @@ def test_a_cache_of_another_kind_gets_the_readable_block() -> None:
     assert cache.heard == model.config.num_hidden_layers
 
 
-def test_a_full_cache_is_refused_and_keeps_its_lengths() -> None:
-    model = fp32()
+def test_a_full_cache_is_refused_and_keeps_its_lengths(twins) -> None:
+    model, fast = twins()
     cache = KVCache(model.config, 1, 8)
-    fast = optimized(model)
     fast(tokens_of(5, 1, 6), cache)
     with pytest.raises(ValueError, match="room for 8 tokens, 9"):
         fast(tokens_of(5, 1, 3), cache)
@@ -155,8 +187,8 @@ def test_a_full_cache_is_refused_and_keeps_its_lengths() -> None:
 @pytest.mark.parametrize(
     "other", [{"num_hidden_layers": 1}, {"num_key_value_heads": 1}, {"head_dim": 4}], ids=str
 )
-def test_a_cache_made_for_another_model_is_refused(other) -> None:
-    fast = optimized(fp32())
+def test_a_cache_made_for_another_model_is_refused(other, twins) -> None:
+    _, fast = twins()
     with pytest.raises(ValueError, match="not made for this model"):
         fast(tokens_of(6, 1, 3), KVCache(fp32(**other).config, 1, 16))
 
@@ -178,12 +210,9 @@ def test_a_row_alone_equals_the_row_in_a_block(name, bias) -> None:
     assert kernel(changed)[:, kept].equal(block[:, kept])
 
 
-def test_extreme_values_stay_what_they_are() -> None:
+def test_extreme_values_stay_what_they_are(twins) -> None:
     """No sum saturates, and what is not finite stays so."""
-    model = fp32()
-    with torch.no_grad():
-        model.embed.weight[3] *= 1e8
-    fast = optimized(model)
+    model, fast = twins(lambda model: model.embed.weight[3].mul_(1e8))
     ours, theirs = caches(model, 4)
     tokens = torch.tensor([[3, 1]])
     torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
@@ -204,34 +233,38 @@ def test_weights_are_shared_and_the_model_stays_as_it_is() -> None:
     assert not fast(tokens_of(0, 1, 3)).requires_grad
 
 
-def test_a_twin_is_not_moved_not_even_in_part() -> None:
-    fast = optimized(fp32())
+def test_a_twin_is_not_moved_not_even_in_part(twins) -> None:
+    _, fast = twins()
     with pytest.raises(ValueError, match="move the model, then optimize it"):
         fast.double()
     assert {weight.dtype for weight in fast.parameters()} == {torch.float32}
 
 
-def test_a_copy_of_a_twin_outlives_it() -> None:
-    model = fp32()
+def test_a_copy_of_a_twin_outlives_it(twins) -> None:
+    model, fast = twins()
     tokens = tokens_of(11, 1, 3)
     expected = model(tokens, caches(model, 4)[0])
     ours, _ = caches(model, 4)
-    fast = copy.deepcopy(optimized(model))
-    del model
+    copied = copy.deepcopy(fast)
+    del model, fast
     gc.collect()
-    torch.testing.assert_close(fast(tokens, ours), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(copied(tokens, ours), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("act", ["relu", "silu"])
-def test_gates_far_below_zero_are_shut(act) -> None:
-    model = fp32(hidden_act=act)
+@pytest.mark.parametrize("sizes", [{}, {"head_dim": 32}], ids=["by blocks", ONE_CALL])
+def test_gates_far_below_zero_are_shut(act, sizes) -> None:
+    model = fp32(hidden_act=act, **sizes)
     with torch.no_grad():
         for block in model.blocks:
             block.mlp.gate_up.weight[:20] *= 100
     ours, theirs = caches(model, 4)
     tokens = tokens_of(12, 1, 6)
     torch.testing.assert_close(
-        optimized(model)(tokens, ours), model(tokens, theirs), atol=1e-3, rtol=1e-3
+        optimized(model, ONE_CALL if sizes else None)(tokens, ours),
+        model(tokens, theirs),
+        atol=1e-3,
+        rtol=1e-3,
     )
 
 
@@ -246,23 +279,23 @@ def test_hooks_of_the_model_work_in_its_twin(part) -> None:
     )
 
 
-def test_another_default_dtype_changes_nothing() -> None:
-    model = fp32()
+def test_another_default_dtype_changes_nothing(twins) -> None:
+    model, _ = twins()
     ours, theirs = caches(model, 4)
     tokens = tokens_of(14, 1, 40)
     torch.set_default_dtype(torch.float64)
     try:
-        fast = optimized(model)
+        _, fast = twins()
         found = fast(tokens, ours)
     finally:
         torch.set_default_dtype(torch.float32)
     torch.testing.assert_close(found, model(tokens, theirs), atol=1e-4, rtol=1e-4)
 
 
-def test_a_cache_on_another_device_is_refused() -> None:
-    model = fp32()
+def test_a_cache_on_another_device_is_refused(twins) -> None:
+    model, fast = twins()
     with pytest.raises(ValueError, match="not made for this model"):
-        optimized(model)(tokens_of(15, 1, 3), KVCache(model.config, 1, 16, device="meta"))
+        fast(tokens_of(15, 1, 3), KVCache(model.config, 1, 16, device="meta"))
 
 
 def test_float64_needs_no_kernels() -> None:
@@ -290,7 +323,9 @@ def test_a_torch_without_the_private_operators(monkeypatch) -> None:
     assert names <= {"F.linear", "x @ W.T"}
     tokens = tokens_of(0, 1, 9)
     torch.testing.assert_close(fast(tokens), model(tokens), atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"one of F.linear, x @ W.T, got 'oneDNN packed'"):
+    with pytest.raises(
+        ValueError, match=r"one of one call, F.linear, x @ W.T, got 'oneDNN packed'"
+    ):
         optimized(model, "oneDNN packed")
 
 

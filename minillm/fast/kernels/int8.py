@@ -7,8 +7,6 @@ Dimensions: R rows (tokens), N outputs, K inputs, T new tokens, H query heads, G
 D head dim, C width, F MLP width.
 """
 
-from functools import partial
-
 import numba
 import numpy as np
 
@@ -29,7 +27,7 @@ __all__ = [
 _LARGEST = 127
 
 
-@partial(jitted, fastmath=False)  # another order of the factors would overflow at the edges
+@jitted(fastmath=False)  # another order of the factors would overflow at the edges
 def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> None:
     """Round each row of x to 127 levels on both sides of zero, and note its scale.
 

@@ -15,9 +15,13 @@ __all__ = ["byte_pointer", "exp", "integer_pointer", "jitted", "pointer"]
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 
 
-def jitted(function: Any, fastmath: set[str] | bool = _REORDER) -> Any:
+def jitted(
+    function: Any = None, *, fastmath: set[str] | bool = _REORDER, nogil: bool = False
+) -> Any:
     """Compiled at the first call, and kept on disk where there is a place to write."""
-    jit = partial(numba.njit, fastmath=fastmath, error_model="numpy")
+    if function is None:
+        return partial(jitted, fastmath=fastmath, nogil=nogil)
+    jit = partial(numba.njit, fastmath=fastmath, nogil=nogil, error_model="numpy")
     name = function.__qualname__
     function.__qualname__ = f"{name}.{_sources()}"  # of which numba makes the name of the file
     try:

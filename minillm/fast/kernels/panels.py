@@ -1,0 +1,219 @@
+"""Products of a few rows with a matrix, whose sums stay in registers from first input to last.
+
+A matrix (N, K) is cut into panels of 32 outputs, each (K, 32): one walk through a panel, in the
+order in which it lies in memory, multiplies it with all rows. Every output is one sum in the order
+of its inputs, whatever else is computed beside it: a row's result is the same, bit for bit, alone
+and in any block.
+
+Numbers of 16 bits become float32 as they are read, which loses nothing and halves what is read.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minillm.fast.kernels.memory import jitted
+
+__all__ = ["PANEL", "dots", "multiply"]
+
+PANEL = 32
+_WIDE = bool(get_host_cpu_features().get("avx512f"))
+_LANES = 16 if _WIDE else 8  # of a vector
+_ROWS = 8 if _WIDE else 6  # whose sums stay in the processor's registers, a half panel each
+_WIDTHS = (32, 16, -16)  # float32, float16, bfloat16
+_FEW = 2  # rows whose sums stay there for a whole panel
+
+_F, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_VECTOR = ir.VectorType(_F, _LANES)
+
+
+def _vector(builder: Any, address: Any, width: int) -> Any:
+    """Numbers from an address on: of float32 (32), float16 (16) or bfloat16 (-16)."""
+    kind = {32: _F, 16: ir.HalfType(), -16: _I16}[width]
+    stored = ir.VectorType(kind, _LANES)
+    loaded = builder.load(builder.inttoptr(address, stored.as_pointer()), align=2)
+    if width == 32:
+        return loaded
+    if width == 16:
+        return builder.fpext(loaded, _VECTOR)
+    integers = ir.VectorType(_I32, _LANES)
+    shift = ir.Constant(integers, [16] * _LANES)
+    return builder.bitcast(builder.shl(builder.zext(loaded, integers), shift), _VECTOR)
+
+
+def _everywhere(builder: Any, address: Any) -> Any:
+    """One number in all lanes."""
+    number = builder.load(builder.inttoptr(address, _F.as_pointer()))
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, _I32(0))
+    lanes = ir.Constant(ir.VectorType(_I32, _LANES), [0] * _LANES)
+    return builder.shuffle_vector(one, one, lanes)
+
+
+def _multiplied_and_added(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    name = f"llvm.fma.v{_LANES}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+def _zeros(builder: Any, count: int) -> list[Any]:
+    """Places for sums, which the compiler turns into registers."""
+    places = [cgutils.alloca_once(builder, _VECTOR) for _ in range(count)]
+    for place in places:
+        builder.store(ir.Constant(_VECTOR, [0.0] * _LANES), place)
+    return places
+
+
+def _add_product(builder: Any, a: Any, b: Any, place: Any) -> None:
+    builder.store(_multiplied_and_added(builder, a, b, builder.load(place)), place)
+
+
+def _rows_from(builder: Any, address: Any, stride: Any, rows: int) -> list[Any]:
+    return [builder.add(address, builder.mul(stride, _I64(r))) for r in range(rows)]
+
+
+def _walk(
+    builder: Any, panel: Any, step: Any, x: Any, stride: Any, K: Any, out: Any, out_stride: Any,
+    width: int, rows: int, vectors: int,
+) -> None:  # fmt: skip
+    """The first sums of a panel, `vectors` for each row."""
+    sums = [_zeros(builder, vectors) for _ in range(rows)]
+    xs = _rows_from(builder, x, stride, rows)
+    with cgutils.for_range(builder, K) as loop:
+        at = builder.add(panel, builder.mul(loop.index, step))
+        sizes = [_I64(abs(width) // 8 * _LANES * v) for v in range(vectors)]
+        weights = [_vector(builder, builder.add(at, size), width) for size in sizes]
+        for r in range(rows):
+            number = _everywhere(builder, builder.add(xs[r], builder.mul(loop.index, _I64(4))))
+            for v in range(vectors):
+                _add_product(builder, weights[v], number, sums[r][v])
+    for places, row in zip(sums, _rows_from(builder, out, out_stride, rows), strict=True):
+        for v, place in enumerate(places):
+            address = builder.add(row, _I64(4 * _LANES * v))
+            target = builder.inttoptr(address, _VECTOR.as_pointer())
+            builder.store(builder.load(place), target, align=4)
+
+
+@intrinsic
+def _all_rows(
+    context: Any, panel: Any, step: Any, width: Any, x: Any, stride: Any, K: Any,
+    out: Any, out_stride: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """A panel with up to `_ROWS` rows: of each width and count there is code of its own."""
+
+    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+        panel, step, width, x, stride, K, out, out_stride, rows = values
+        whole, half = PANEL // _LANES, PANEL // _LANES // 2
+        for bits in _WIDTHS:
+            with builder.if_then(builder.icmp_signed("==", width, _I64(bits))):
+                second = builder.add(panel, _I64(half * _LANES * abs(bits) // 8))
+                behind = builder.add(out, _I64(half * _LANES * 4))
+                for R in range(1, _ROWS + 1):
+                    with builder.if_then(builder.icmp_signed("==", rows, _I64(R))):
+                        walks = [(panel, out, whole)]
+                        if R > _FEW:
+                            walks = [(panel, out, half), (second, behind, half)]
+                        for first, to, vectors in walks:
+                            _walk(
+                                builder, first, step, x, stride, K, to, out_stride,
+                                bits, R, vectors,
+                            )  # fmt: skip
+        return target.get_dummy_value()
+
+    return types.void(*(types.int64,) * 9), code
+
+
+@jitted
+def multiply(
+    panel: int, step: int, width: int, x: int, stride: int, K: int,
+    out: int, out_stride: int, rows: int,
+) -> None:  # fmt: skip
+    """Multiply a panel (K, 32) with x (rows, K), to out (rows, 32).
+
+    Rows of the panel are `step` bytes apart, those of x and out their strides; width is 32 of
+    float32, 16 of float16, -16 of bfloat16.
+    """
+    groups = (rows + _ROWS - 1) // _ROWS
+    for group in range(groups):
+        count = (rows + groups - group - 1) // (groups - group)
+        _all_rows(panel, step, width, x, stride, K, out, out_stride, count)
+        x, out, rows = x + stride * count, out + out_stride * count, rows - count
+
+
+@intrinsic
+def _dots(
+    context: Any, queries: Any, stride: Any, keys: Any, key_stride: Any, D: Any,
+    out: Any, out_stride: Any, rows: Any, columns: Any,
+) -> Any:  # fmt: skip
+    """Up to two queries and four keys at a time; D is a multiple of a vector's lanes."""
+
+    def tile(builder: Any, values: Any, R: int, N: int) -> None:
+        queries, stride, keys, key_stride, D, out, out_stride = values
+        sums = [_zeros(builder, N) for _ in range(R)]
+        qs, ks = _rows_from(builder, queries, stride, R), _rows_from(builder, keys, key_stride, N)
+        with cgutils.for_range_slice(builder, _I64(0), D, _I64(_LANES)) as (index, _):
+            offset = builder.mul(index, _I64(4))
+            both = [
+                [_vector(builder, builder.add(row, offset), 32) for row in rows]
+                for rows in (qs, ks)
+            ]
+            for r in range(R):
+                for n in range(N):
+                    _add_product(builder, both[0][r], both[1][n], sums[r][n])
+        for places, row in zip(sums, _rows_from(builder, out, out_stride, R), strict=True):
+            for n, place in enumerate(places):
+                target = builder.inttoptr(builder.add(row, _I64(4 * n)), _F.as_pointer())
+                builder.store(_total(builder, builder.load(place)), target, align=4)
+
+    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+        *values, rows, columns = values
+        for R in (1, 2):
+            for N in (1, 4):
+                wanted = builder.and_(
+                    builder.icmp_signed("==", rows, _I64(R)),
+                    builder.icmp_signed("==", columns, _I64(N)),
+                )
+                with builder.if_then(wanted):
+                    tile(builder, values, R, N)
+        return target.get_dummy_value()
+
+    return types.void(*(types.int64,) * 9), code
+
+
+def _total(builder: Any, vector: Any) -> Any:
+    """The sum of a vector's lanes, by halves."""
+    lanes = _LANES
+    while lanes > 1:
+        lanes //= 2
+        kind = ir.VectorType(_I32, lanes)
+        low, high = (
+            builder.shuffle_vector(
+                vector, vector, ir.Constant(kind, list(range(first, first + lanes)))
+            )
+            for first in (0, lanes)
+        )
+        vector = builder.fadd(low, high)
+    return builder.extract_element(vector, _I32(0))
+
+
+@jitted
+def dots(
+    queries: int, stride: int, keys: int, key_stride: int, D: int,
+    out: int, out_stride: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    """Dot products of queries (rows, D) and keys (columns, D), to out; strides in bytes."""
+    for n in range(0, columns - 3, 4):
+        for r in range(0, rows, 2):
+            _dots(
+                queries + stride * r, stride, keys + key_stride * n, key_stride, D,
+                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 4,
+            )  # fmt: skip
+    for n in range(columns // 4 * 4, columns):
+        for r in range(0, rows, 2):
+            _dots(
+                queries + stride * r, stride, keys + key_stride * n, key_stride, D,
+                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 1,
+            )  # fmt: skip

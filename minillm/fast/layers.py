@@ -1,0 +1,245 @@
+"""All layers of a model as one compiled call, for the tokens of a step on a CPU.
+
+A step of a small model on a CPU is a matter of reading weights, and torch, called a dozen times a
+layer, spends longer on everything else. Here a step is one call (`minillm.fast.kernels.layers`)
+that reads each matrix once for all its rows, and the head a second one. The weights are laid out
+anew, in the narrowest format that loses nothing: those of a checkpoint of 16 bits are read as 16
+bits and computed with as float32.
+
+The naive twin is the readable model; logits agree to 1e-4.
+
+Dimensions: B batch, T new tokens, R rows (B x T), N outputs, K inputs, C width, F MLP width,
+V vocabulary.
+"""
+
+import copy
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from struct import Struct, pack_into
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from minillm.attention import Cache, causal_mask
+from minillm.fast.kernels.layers import CALL, EACH, MOST
+from minillm.fast.kernels.panels import PANEL
+from minillm.fast.kernels.team import LINE
+from minillm.fast.plain import is_plain, plain_numbers
+from minillm.fast.team import MOST_THREADS, TEAM
+from minillm.kv_cache import KVCache
+from minillm.rotary import Rotary
+from minillm.transformer import Transformer
+
+__all__ = ["MOST", "Layers"]
+
+_BYTES = 4  # of a float32
+_WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16}
+_EACH = Struct(f"{len(EACH)}q")
+_FIELDS: Any = CALL.fields
+_AT = {name: field[1] for name, field in _FIELDS.items()}  # bytes from a call's beginning
+_EIGHTH = 8  # attention weights that are added up at a time
+
+
+class Layers:
+    """The layers and the head of a model, in float32 on a CPU.
+
+    Attributes:
+        dtype: in which the weights are kept.
+        nbytes: of the matrices, the head included.
+
+    Raises:
+        ValueError: a model of another kind.
+    """
+
+    def __init__(self, model: Transformer):
+        if not Layers.fits(model):
+            raise ValueError(
+                "one call is made for the library's own model with a relu or silu gate and no "
+                f"biases or hooks, with heads of a multiple of {PANEL}, in float32 on a CPU"
+            )
+        self._config = model.config
+        self.dtype = _narrowest([weight.detach() for weight in model.parameters()])
+        matrices = [_in_panels(x.detach(), self.dtype) for x in _in_reading_order(model)]
+        self._matrices, self._sizes = torch.cat(matrices), [matrix.nbytes for matrix in matrices]
+        self.nbytes = self._matrices.nbytes
+        blocks: Any = model.blocks
+        norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
+        self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
+        self._get_ready()
+
+    def __deepcopy__(self, memo: Any) -> "Layers":
+        """Another caller of the same weights, which never change."""
+        twin = copy.copy(self)
+        twin._get_ready()
+        return twin
+
+    @staticmethod
+    def fits(model: Transformer) -> bool:
+        """Whether the call computes what this model does: the library's own, part by part."""
+        config = model.config
+        return (
+            is_plain(model)
+            and config.hidden_act in ("relu", "silu")
+            and not (config.qk_norm or config.qkv_bias)
+            and config.head_dim % PANEL == 0
+        )
+
+    def _get_ready(self) -> None:
+        """Describe what is the same for all calls, and make room for what lies between."""
+        self._lock = threading.Lock()
+        self._calls = np.zeros(1 + MOST_THREADS, CALL)
+        self._call, self._memory = self._calls[0], self._calls.view(np.uint8).data
+        config, call = self._config, self._call
+        L, H, G = config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads
+        D, C, F = config.head_dim, config.hidden_size, config.intermediate_size
+        self._L, self._G, self._D, self._V = L, G, D, config.vocab_size
+        qkv, of_C, of_F, of_V = (-(-n // PANEL) for n in ((H + 2 * G) * D, C, F, self._V))
+        self._parts = qkv, G, of_C, of_F, of_C, of_V
+        for name, size in zip("LHGDC", (L, H, G, D, C), strict=True):
+            call[name] = size
+        widths = {"qkv": qkv * PANEL, "read": H * D, "gated": of_F * PANEL}
+        self._between = {
+            name: torch.zeros(MOST, width, dtype=torch.float32, device="cpu")
+            for name, width in widths.items()
+        }
+        for name, buffer in self._between.items():
+            call[name] = buffer.data_ptr()
+        self._phases = torch.zeros((5 * L + 1) * LINE, dtype=torch.uint8, device="cpu")
+        call["phases"], call["norms"] = self._phases.data_ptr(), self._norms.data_ptr()
+        call["eps"], call["silu"] = config.rms_norm_eps, config.hidden_act == "silu"
+        call["width"] = _WIDTHS[self.dtype]
+        call["parts"] = self._parts
+        first, sizes = self._matrices.data_ptr(), self._sizes
+        of_layer = [first + sum(sizes[:i]) for i in range(4)]
+        call["matrices"] = of_layer[0], 0, *of_layer[1:], first + sum(sizes[:-1])
+        call["layer_bytes"] = sum(sizes[:4])
+        self._make_room(config.max_position_embeddings)
+
+    def _make_room(self, slots: int) -> None:
+        """What a thread needs of its own: norms, two panels' outputs, weights of `slots` keys."""
+        config = self._config
+        shared = config.num_attention_heads // config.num_key_value_heads
+        own = MOST * (config.hidden_size + 2 * PANEL) + shared * (slots + _EIGHTH)
+        own = -(-own * _BYTES // LINE) * LINE  # whole lines
+        self._own = torch.zeros(own * MOST_THREADS, dtype=torch.uint8, device="cpu")
+        self._slots, self._call["own"], self._call["own_bytes"] = slots, self._own.data_ptr(), own
+
+    def takes(
+        self, cache: Cache | None, tokens: Tensor, positions: Tensor | None, mask: Tensor | None
+    ) -> TypeGuard[KVCache]:
+        """Whether the call can be made: with a cache as it expects it, for up to `MOST` rows.
+
+        Raises:
+            ValueError: the cache is of another model.
+        """
+        B, T = tokens.shape
+        if type(cache) is not KVCache or cache.keys.dtype != torch.float32:
+            return False
+        if len(cache.lengths) != B or not 0 < B * T <= MOST:  # which the twin refuses, or does
+            return False
+        shape, keys, values = (
+            (self._L, B, self._G, cache.capacity, self._D),
+            cache.keys,
+            cache.values,
+        )
+        if not (
+            keys.shape == values.shape == shape and plain_numbers(keys) and plain_numbers(values)
+        ):
+            raise ValueError(f"the cache is not made for this model: {tuple(keys.shape)}")
+        return (
+            (mask is None or (mask.dtype == torch.bool and mask.shape in ((T, T), (B, T, T))))
+            and (positions is None or positions.shape in ((T,), (B, T)))
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def __call__(
+        self,
+        x: Float[Tensor, "B T C"],
+        cache: KVCache,
+        rotary: Rotary,
+        positions: Tensor | None,
+        mask: Tensor | None,
+    ) -> Float[Tensor, "B T C"]:
+        """What the last norm makes of embedded tokens; their keys and values go to the cache.
+
+        Args:
+            x: is overwritten, and returned.
+        """
+        B, T, _ = x.shape
+        starts, keys, values = cache.starts(T), cache.keys, cache.values
+        turns, (cos, sin) = starts, (rotary.cos, rotary.sin)
+        if positions is not None or max(starts) + T > len(cos):  # which are refused
+            cos, sin = rotary(list(starts), T, positions)
+            turns = tuple(T * b if cos.ndim == 4 else 0 for b in range(B))
+        visible = _causal(T) if mask is None else mask.contiguous()
+        with self._lock:
+            if cache.capacity > self._slots:
+                self._make_room(cache.capacity)
+            pack_into(f"{B}q", self._memory, _AT["starts"], *starts)
+            pack_into(f"{B}q", self._memory, _AT["turns"], *turns)
+            self._make(
+                0, 5 * self._L, B, T, cache.capacity, x.data_ptr(), 0, keys.data_ptr(),
+                values.data_ptr(), cos.data_ptr(), sin.data_ptr(), visible.data_ptr(),
+                T * T if visible.ndim == 3 else 0,
+            )  # fmt: skip
+        return x
+
+    def head(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
+        """The logits of up to `MOST` hidden vectors."""
+        hidden, last = hidden.contiguous(), 5 * self._L
+        *shape, C = hidden.shape
+        logits = torch.empty(*shape, self._parts[-1] * PANEL, dtype=torch.float32, device="cpu")
+        rows = hidden.numel() // C
+        with self._lock:
+            self._make(
+                last, last + 1, 1, rows, 0, hidden.data_ptr(), logits.data_ptr(), 0, 0, 0, 0, 0, 0
+            )
+        return logits if logits.shape[-1] == self._V else logits[..., : self._V]
+
+    def _make(self, first: int, last: int, *rest: int) -> None:
+        """The phases from first to before last of the next call; the rest as `EACH` has it."""
+        team = TEAM.threads()
+        _EACH.pack_into(self._memory, _AT[EACH[0]], first, last, team, *rest)
+        TEAM.call(self._calls, team)
+
+
+def _in_reading_order(model: Transformer) -> Iterator[Tensor]:
+    """The matrices (N, K) of each layer, then the head; of gate and up a panel each in turn."""
+    blocks: Any = model.blocks
+    for block in blocks:
+        yield block.attention.qkv.weight
+        yield block.attention.out.weight
+        both = [_padded(half) for half in block.mlp.gate_up.weight.chunk(2)]
+        yield rearrange(both, "two (n p) k -> (n two p) k", p=PANEL)
+        yield pad(block.mlp.down.weight, (0, -block.mlp.down.in_features % PANEL))
+    yield model.head.weight
+
+
+def _in_panels(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A matrix (N, K) as panels of 32 outputs, each (K, 32), one behind the other."""
+    return rearrange(_padded(weight).to(dtype), "(n p) k -> (n k p)", p=PANEL)
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """Rows of zeros behind, up to whole panels."""
+    return pad(rows, (0, 0, 0, -len(rows) % PANEL))
+
+
+def _narrowest(weights: list[Tensor]) -> torch.dtype:
+    """The format of the fewest bits that holds all weights exactly."""
+    for dtype in (torch.float16, torch.bfloat16):
+        if all(torch.equal(weight.to(dtype).to(weight.dtype), weight) for weight in weights):
+            return dtype
+    return torch.float32
+
+
+@lru_cache(maxsize=MOST)
+def _causal(T: int) -> Tensor:
+    with torch.inference_mode(False):  # whose tensors could not be used elsewhere
+        return causal_mask(T, T, torch.device("cpu"))

@@ -1,0 +1,86 @@
+"""Threads that help with compiled calls where a core is free, and stay away where none is.
+
+A helper waits for the next call in compiled code, without Python's lock, and after a while without
+one it goes to sleep. If another process has its core, all wait at the end of a part until that
+process has used up its turn: some milliseconds, where a whole step of a small model takes one. So
+after such a wait some calls are made alone, twice as many each time, until helping pays again.
+"""
+
+import os
+import threading
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from minillm.fast.kernels.layers import help_with, lead
+
+__all__ = ["MOST_THREADS", "TEAM", "Team"]
+
+MOST_THREADS = 4  # threads; on two cores two are measured
+_LOOKS = 20_000  # some hundred microseconds: longer than any part, shorter than a process's turn
+_LEAST, _LONGEST = 8, 1024  # calls made alone
+_UNDISTURBED = 64  # calls after which company has gone
+
+
+class Team:
+    """The helpers of a process; it serves one call at a time."""
+
+    def __init__(self) -> None:
+        self._helpers: list[_Helper] = []
+        self._alone = 0  # calls yet to be made alone
+        self._rest = _LEAST  # of which there are so many after the next long wait
+        self._calm = 0  # calls since the last one
+
+    def threads(self) -> int:
+        """Of the next call: torch's, up to four, or one after a long wait."""
+        if self._alone:
+            self._alone -= 1
+            return 1
+        return min(torch.get_num_threads(), MOST_THREADS)
+
+    def call(self, calls: Any, threads: int) -> None:
+        """Make the call that calls[0] describes, with whoever is free."""
+        while len(self._helpers) < threads - 1:
+            self._helpers.append(_Helper(len(self._helpers) + 1))
+        for helper in self._helpers[: threads - 1]:
+            helper.invite(calls)
+        self._heed(lead(calls))
+
+    def _heed(self, looks: int) -> None:
+        if looks < _LOOKS:
+            self._calm += 1
+            if self._calm == _UNDISTURBED:
+                self._rest = _LEAST
+            return
+        self._alone = self._rest
+        self._rest, self._calm = min(2 * self._rest, _LONGEST), -self._rest
+
+
+class _Helper:
+    def __init__(self, number: int):
+        self._invited: SimpleQueue[Any] = SimpleQueue()
+        self._serving: Any = None
+        threading.Thread(target=self._serve, args=(number,), daemon=True).start()
+
+    def invite(self, calls: Any) -> None:
+        if self._serving is None:
+            self._serving = calls
+            self._invited.put(calls)
+
+    def _serve(self, number: int) -> None:
+        while True:
+            help_with(self._invited.get(), number, _LOOKS)
+            self._serving = None
+
+
+TEAM = Team()
+
+
+def _leave_the_parents_helpers() -> None:
+    """Threads are not there after a fork."""
+    TEAM.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_the_parents_helpers)

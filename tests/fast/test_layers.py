@@ -1,0 +1,205 @@
+"""One call computes a token's result bit for bit alike, alone and in any block, with any team."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from oracles import tiny, tokens_of
+
+import minillm
+from minillm.decoding import collect, decode_cached
+from minillm.fast import team
+from minillm.fast.kernels.team import claim
+from minillm.fast.layers import MOST, Layers
+from minillm.fast.model import ONE_CALL, FastTransformer, optimized
+from minillm.kv_cache import KVCache
+
+SIZES = {"head_dim": 32, "hidden_size": 40, "intermediate_size": 72, "vocab_size": 50}
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+
+
+def model_of(dtype: torch.dtype = torch.float32, **sizes):
+    """A random model in float32, whose weights were rounded to `dtype`."""
+    return tiny(minillm, dtype=dtype, **(SIZES | sizes)).float()
+
+
+@pytest.fixture
+def four_threads():
+    """As on a processor with four cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_weights_are_kept_in_the_narrowest_format_that_loses_nothing(dtype) -> None:
+    model = model_of(dtype)
+    assert Layers(model).dtype == dtype
+    fast, tokens = optimized(model, ONE_CALL), tokens_of(0, 1, 9)
+    ours, theirs = (KVCache(model.config, 1, 16) for _ in range(2))
+    torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_one_weight_that_16_bits_do_not_hold_keeps_all_in_32() -> None:
+    model = model_of(torch.float16)
+    model.blocks[1].mlp.down.weight[3, 4] = 1 / 3
+    assert Layers(model).dtype == torch.float32
+    model.blocks[1].mlp.down.weight[3, 4] = 2.0**17  # beyond float16, not beyond bfloat16
+    assert Layers(model).dtype == torch.float32
+    assert Layers(model_of(torch.float16)).nbytes * 2 == Layers(model_of()).nbytes
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("act", ["relu", "silu"])
+def test_a_token_alone_is_the_token_in_a_block_bit_for_bit(dtype, act) -> None:
+    fast = optimized(model_of(dtype, hidden_act=act), ONE_CALL)
+    text = tokens_of(1, 1, 24)
+    alone, together = (KVCache(fast.config, 1, 24) for _ in range(2))
+    expected = torch.cat([fast(token, alone) for token in text.split(1, dim=1)], dim=1)
+    for T in (1, 2, 5, 6, 10):
+        before = together.lengths[0]
+        assert fast(text[:, before : before + T], together).equal(expected[:, before : before + T])
+    assert together.keys.equal(alone.keys)
+    assert together.values.equal(alone.values)
+
+
+def test_a_row_alone_is_the_row_of_a_batch_bit_for_bit() -> None:
+    fast = optimized(model_of(), ONE_CALL)
+    text, lengths = tokens_of(2, 3, 20), (11, 1, 17)
+    batch = KVCache(fast.config, 3, 32)
+    fast(text[:, :17], batch)
+    batch.truncate(lengths)
+    together = fast(text[:, -3:], batch)
+    for b, length in enumerate(lengths):
+        alone = KVCache(fast.config, 1, 32)
+        fast(text[b : b + 1, :length], alone)
+        assert fast(text[b : b + 1, -3:], alone).equal(together[b : b + 1])
+
+
+def test_a_hidden_token_changes_no_bit_of_one_that_does_not_see_it() -> None:
+    fast = optimized(model_of(), ONE_CALL)
+    text, tree = tokens_of(3, 1, 12), tokens_of(4, 1, 4)
+    mask = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]).bool()
+    positions = torch.tensor([12, 13, 13, 14])
+    whole, branch = (KVCache(fast.config, 1, 32) for _ in range(2))
+    for cache in (whole, branch):
+        fast(text, cache)
+    leaf = fast(tree, whole, positions=positions, mask=mask)[:, -1]
+    assert fast(tree[:, [0, 2, 3]], branch)[:, -1].sub(leaf).abs().max() < 1e-5
+
+
+def test_more_rows_than_a_call_takes_are_the_twins() -> None:
+    model = model_of(max_position_embeddings=2 * MOST)
+    fast, tokens = optimized(model, ONE_CALL), tokens_of(5, 1, MOST + 9)
+    ours, theirs = (KVCache(model.config, 1, 2 * MOST) for _ in range(2))
+    for part in (tokens, tokens[:, :3]):
+        torch.testing.assert_close(fast(part, ours), model(part, theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_a_cache_may_hold_more_than_the_context() -> None:
+    model = model_of()
+    fast, context = optimized(model, ONE_CALL), model.config.max_position_embeddings
+    ours, theirs = (KVCache(model.config, 1, 3 * context) for _ in range(2))
+    for _ in range(3):
+        tokens, positions = tokens_of(6, 1, context - 4), torch.arange(context - 4)
+        a, b = (x(tokens, y, positions=positions) for x, y in ((fast, ours), (model, theirs)))
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_what_the_model_refuses_is_refused() -> None:
+    fast = optimized(model_of(), ONE_CALL)
+    cache = KVCache(fast.config, 1, 128)
+    with pytest.raises(IndexError):
+        fast(torch.tensor([[50]]), cache)
+    with pytest.raises(ValueError, match="position 64 is beyond the context of 64"):
+        fast(torch.tensor([[1]]), cache, positions=torch.tensor([64]))
+    cache.advance(64)
+    with pytest.raises(ValueError, match="position 64 is beyond the context of 64"):
+        fast(torch.tensor([[1]]), cache)
+    with pytest.raises(ValueError, match="the cache has 1 rows, the tokens have 2"):
+        fast(torch.tensor([[1], [2]]), KVCache(fast.config, 1, 8))
+
+
+@pytest.mark.parametrize("sizes", [{"head_dim": 6}, {"hidden_act": "gelu"}, {"qkv_bias": True}])
+def test_a_model_of_another_kind_is_refused(sizes) -> None:
+    with pytest.raises(ValueError, match="the library's own model"):
+        optimized(model_of(**sizes), ONE_CALL)
+    assert not isinstance(optimized(model_of(**sizes)), FastTransformer)
+
+
+def test_a_team_changes_no_bit(four_threads) -> None:
+    model = model_of(num_hidden_layers=4)
+    fast, prompts = optimized(model, ONE_CALL), tokens_of(7, 3, 5).tolist()
+    expected = collect(decode_cached(fast, prompts, max_new_tokens=40))
+    torch.set_num_threads(1)
+    alone = KVCache(model.config, 1, 64)
+    text = tokens_of(8, 1, 60)
+    rows = [fast(token, alone) for token in text.split(1, dim=1)]
+    assert collect(decode_cached(fast, prompts, max_new_tokens=40)) == expected
+    for _ in range(20):
+        torch.set_num_threads(4)
+        together = KVCache(model.config, 1, 64)
+        assert all(
+            fast(t, together).equal(row) for t, row in zip(text.split(1, 1), rows, strict=True)
+        )
+        assert together.keys.equal(alone.keys)
+
+
+def test_two_threads_may_use_one_model(four_threads) -> None:
+    fast = optimized(model_of(), ONE_CALL)
+    prompts = tokens_of(9, 2, 5).tolist()
+    expected = [collect(decode_cached(fast, [p], max_new_tokens=50)) for p in prompts]
+    found: dict[int, list] = {0: [], 1: []}
+
+    def run(b: int) -> None:
+        for _ in range(10):
+            found[b].append(collect(decode_cached(fast, [prompts[b]], max_new_tokens=50)))
+
+    threads = [threading.Thread(target=run, args=(b,)) for b in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {b: [expected[b]] * 10 for b in found}
+
+
+def test_after_a_long_wait_some_calls_are_made_alone(monkeypatch, four_threads) -> None:
+    ours, looks = team.Team(), iter([10**6, *[0] * 8, 10**6, *[0] * 16, *[0] * 200, 10**6])
+    monkeypatch.setattr(team, "lead", lambda calls: next(looks))
+    threads = []
+    for _ in range(1 + 8 + 1 + 16 + 201):
+        threads.append(ours.threads())
+        ours.call(None, 1)
+    assert threads == [4, *[1] * 8, 4, *[1] * 16, *[4] * 201]
+    assert [ours.threads() for _ in range(9)] == [*[1] * 8, 4]  # it was calm for long
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_process_decodes_without_its_parents_helpers() -> None:
+    code = """
+import os, torch, minillm
+from minillm.fast.model import optimized
+model, _ = minillm.load("stories-draft")
+torch.set_num_threads(2)
+fast = optimized(model, "one call")
+text = lambda: minillm.decoding.collect(minillm.decode_cached(fast, [[1, 2]], max_new_tokens=9))
+before = text()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    os._exit(0 if text() == before else 1)
+assert os.waitpid(child, 0)[1] == 0 and text() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+def test_a_thread_claims_parts_of_its_own_call_only() -> None:
+    words = torch.zeros(8, dtype=torch.int64)
+    phase = words.data_ptr()
+    words[0] = 5 << 32
+    assert [claim(phase, call, 2) for call in (4, 5, 6, 5, 5, 4)] == [-1, 0, -1, 1, -1, -1]
+    assert words[0].item() == (5 << 32) + 2

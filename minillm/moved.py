@@ -27,7 +27,7 @@ _LIBRARY = {
     "hooks": "modules",
     "hypothesis": "scaling.overtraining",
     "int8": "fast.int8_linear",
-    "int8_block": "fast.int8_block",
+    "int8_block": "fast.int8_model",
     "int8_twin": "fast.int8_model",
     "kbit": "scaling.kbit",
     "linear": "fast.linear",

@@ -1,8 +1,9 @@
 """The same models, fast on this machine: whole modules swapped, one readable forward pass kept.
 
-To read in this order: `linear` (one matrix, several kernels), `block` (what lies between matrices,
-fused), `model` (both, over a whole model), `skipping_model`, `int8_linear`, `int8_block` and
-`int8_model` (eight bits), `outliers`, `megakernel` and `draft` (a small model in one call).
+To read in this order: `layers` (a step as one call) and `team` (its threads); `linear` (one matrix,
+several kernels) and `block` (what lies between matrices, fused); `model` (the faster of the two
+ways), `skipping_model`, `int8_linear` and `int8_model` (eight bits), `outliers`, `megakernel` and
+`draft` (a small draft in one call).
 
 The order of the tricks: prune or quantize the readable model, then optimize it. Each fast module
 names its naive twin and runs it where the loops do not fit.

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.fast.block import FusedBlock, FusedNorm
-from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import Int8DynamicLinear, Int8WeightOnlyLinear
-from minillm.fast.model import stay
+from minillm.fast.layers import Layers
+from minillm.fast.model import FastTransformer, fuse_blocks, stay
 from minillm.modules import copied
 from minillm.quantization.layers import QuantEmbedding, QuantLinear
 from minillm.quantization.model import QuantizedTransformer
@@ -56,19 +55,16 @@ def optimized_int8(model: QuantizedTransformer, *, round_activations: bool) -> T
         if isinstance(layer, QuantLinear | QuantEmbedding) and layer.spec != INT8:
             raise ValueError(f"int8 per channel is needed, {name} is in {layer.spec}")
     kind = Int8DynamicLinear if round_activations else Int8WeightOnlyLinear
-    fast = copied(model, {tensor: tensor for tensor in model.buffers()})
+    fast: Transformer = copied(model, {tensor: tensor for tensor in model.buffers()})
     fast.set_submodule("embed", _Rows(model.embed))
     for name, layer in list(fast.named_modules()):
         if isinstance(layer, QuantLinear):
             matrix = layer.quantized
             integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
             fast.set_submodule(name, kind(integers, scales, layer.bias))
-    for index, block in enumerate(fast.blocks):
-        for fused in (Int8Block, FusedBlock):
-            if fused.fits(block):
-                fast.blocks[index] = fused(block)
-                break
-    if FusedNorm.fits(fast.norm):
-        fast.set_submodule("norm", FusedNorm(fast.norm))
+    if Layers.fits(fast):
+        fast = FastTransformer(fast)
+    else:
+        fuse_blocks(fast)
     fast._apply = stay  # type: ignore[method-assign]
     return fast

@@ -4,7 +4,8 @@ A step of a small model on a CPU is a matter of reading weights, and torch, call
 layer, spends longer on everything else. Here a step is one call (`minillm.fast.kernels.layers`)
 that reads each matrix once for all its rows, and the head a second one. The weights are laid out
 anew, in the narrowest format that loses nothing: those of a checkpoint of 16 bits are read as 16
-bits and computed with as float32.
+bits and computed with as float32. Matrices of 8 bits are multiplied with rows that are rounded to 8
+bits as well.
 
 The naive twin is the readable model; logits agree to 1e-4.
 
@@ -14,7 +15,7 @@ V vocabulary.
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct, pack_into
 from typing import Any, TypeGuard
@@ -27,30 +28,32 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from minillm.attention import Cache, causal_mask
+from minillm.fast.block import FusedBlock, FusedNorm
+from minillm.fast.int8_linear import Int8DynamicLinear
 from minillm.fast.kernels.layers import CALL, EACH, MOST
 from minillm.fast.kernels.panels import PANEL
 from minillm.fast.kernels.team import LINE
 from minillm.fast.plain import is_plain, plain_numbers
 from minillm.fast.team import MOST_THREADS, TEAM
 from minillm.kv_cache import KVCache
-from minillm.rotary import Rotary
+from minillm.rotary import Rotary, Rotation
 from minillm.transformer import Transformer
 
 __all__ = ["MOST", "Layers"]
 
 _BYTES = 4  # of a float32
-_WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16}
+_WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16, torch.int8: 8}
+_EIGHTH = 8  # attention weights that are added up at a time
 _EACH = Struct(f"{len(EACH)}q")
 _FIELDS: Any = CALL.fields
 _AT = {name: field[1] for name, field in _FIELDS.items()}  # bytes from a call's beginning
-_EIGHTH = 8  # attention weights that are added up at a time
 
 
 class Layers:
     """The layers and the head of a model, in float32 on a CPU.
 
     Attributes:
-        dtype: in which the weights are kept.
+        dtype: in which the matrices are kept.
         nbytes: of the matrices, the head included.
 
     Raises:
@@ -64,31 +67,39 @@ class Layers:
                 f"biases or hooks, with heads of a multiple of {PANEL}, in float32 on a CPU"
             )
         self._config = model.config
-        self.dtype = _narrowest([weight.detach() for weight in model.parameters()])
-        matrices = [_in_panels(x.detach(), self.dtype) for x in _in_reading_order(model)]
+        linears, blocks = list(_in_reading_order(model)), list(_blocks(model))
+        if _is_int8(model):
+            weights, self.dtype = [linear.integers for linear in linears], torch.int8
+            scales = [_arranged(x.scales[:, None], i) for i, x in enumerate(linears)]
+            self._scales = torch.cat([x.flatten() for x in scales])
+        else:
+            weights = [linear.weight.detach() for linear in linears]
+            self.dtype, self._scales = _narrowest(weights), torch.zeros(0)
+        for index in range(3, len(weights), 4):  # down reads what whole panels of gates let through
+            weights[index] = pad(weights[index], (0, -weights[index].shape[1] % PANEL))
+        matrices = [_in_panels(_arranged(x, i).to(self.dtype)) for i, x in enumerate(weights)]
         self._matrices, self._sizes = torch.cat(matrices), [matrix.nbytes for matrix in matrices]
         self.nbytes = self._matrices.nbytes
-        blocks: Any = model.blocks
         norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
         self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
         self._get_ready()
-
-    def __deepcopy__(self, memo: Any) -> "Layers":
-        """Another caller of the same weights, which never change."""
-        twin = copy.copy(self)
-        twin._get_ready()
-        return twin
 
     @staticmethod
     def fits(model: Transformer) -> bool:
         """Whether the call computes what this model does: the library's own, part by part."""
         config = model.config
         return (
-            is_plain(model)
+            (is_plain(model) or _is_int8(model))
             and config.hidden_act in ("relu", "silu")
             and not (config.qk_norm or config.qkv_bias)
             and config.head_dim % PANEL == 0
         )
+
+    def __deepcopy__(self, memo: Any) -> "Layers":
+        """Another caller of the same weights, which never change."""
+        twin = copy.copy(self)
+        twin._get_ready()
+        return twin
 
     def _get_ready(self) -> None:
         """Describe what is the same for all calls, and make room for what lies between."""
@@ -119,41 +130,51 @@ class Layers:
         of_layer = [first + sum(sizes[:i]) for i in range(4)]
         call["matrices"] = of_layer[0], 0, *of_layer[1:], first + sum(sizes[:-1])
         call["layer_bytes"] = sum(sizes[:4])
+        rows = [qkv, of_C, 2 * of_F, of_C]  # of panels
+        at = [self._scales.data_ptr() + sum(rows[:i]) * PANEL * _BYTES for i in range(4)]
+        call["scale_bytes"] = sum(rows) * PANEL * _BYTES
+        call["scales"] = at[0], 0, *at[1:], at[0] + L * call["scale_bytes"]
         self._make_room(config.max_position_embeddings)
 
     def _make_room(self, slots: int) -> None:
         """What a thread needs of its own: norms, two panels' outputs, weights of `slots` keys."""
-        config = self._config
+        config, call = self._config, self._call
         shared = config.num_attention_heads // config.num_key_value_heads
-        own = MOST * (config.hidden_size + 2 * PANEL) + shared * (slots + _EIGHTH)
-        own = -(-own * _BYTES // LINE) * LINE  # whole lines
+        widest = max(config.hidden_size, *(buffer.shape[1] for buffer in self._between.values()))
+        parts = {
+            "normed": MOST * (config.hidden_size + 2 * PANEL) * _BYTES,
+            "room": shared * (slots + _EIGHTH) * _BYTES,
+            "steps": MOST * _BYTES,
+            "codes": 3 * MOST * widest if self.dtype == torch.int8 else 0,
+        }
+        own = 0
+        for name, size in parts.items():
+            if name != "normed":
+                call[name] = own
+            own += -(-size // LINE) * LINE  # whole lines
         self._own = torch.zeros(own * MOST_THREADS, dtype=torch.uint8, device="cpu")
-        self._slots, self._call["own"], self._call["own_bytes"] = slots, self._own.data_ptr(), own
+        self._slots, call["own"], call["own_bytes"] = slots, self._own.data_ptr(), own
 
     def takes(
         self, cache: Cache | None, tokens: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> TypeGuard[KVCache]:
-        """Whether the call can be made: with a cache as it expects it, for up to `MOST` rows.
+        """Whether calls can do a pass: with a cache in float32, and few rows if there is a mask.
 
         Raises:
             ValueError: the cache is of another model.
         """
         B, T = tokens.shape
-        if type(cache) is not KVCache or cache.keys.dtype != torch.float32:
+        if type(cache) is not KVCache or cache.keys.dtype != torch.float32 or not 0 < B <= MOST:
             return False
-        if len(cache.lengths) != B or not 0 < B * T <= MOST:  # which the twin refuses, or does
+        if len(cache.lengths) != B:  # which the twin refuses
             return False
-        shape, keys, values = (
-            (self._L, B, self._G, cache.capacity, self._D),
-            cache.keys,
-            cache.values,
-        )
-        if not (
-            keys.shape == values.shape == shape and plain_numbers(keys) and plain_numbers(values)
-        ):
-            raise ValueError(f"the cache is not made for this model: {tuple(keys.shape)}")
+        shape, buffers = (self._L, B, self._G, cache.capacity, self._D), (cache.keys, cache.values)
+        if not all(buffer.shape == shape and plain_numbers(buffer) for buffer in buffers):
+            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
         return (
-            (mask is None or (mask.dtype == torch.bool and mask.shape in ((T, T), (B, T, T))))
+            T > 0
+            and (mask is None or (mask.dtype == torch.bool and mask.shape in ((T, T), (B, T, T))))
+            and (mask is None or B * T <= MOST)
             and (positions is None or positions.shape in ((T,), (B, T)))
             and not torch.is_autocast_enabled("cpu")
         )
@@ -169,25 +190,43 @@ class Layers:
         """What the last norm makes of embedded tokens; their keys and values go to the cache.
 
         Args:
-            x: is overwritten, and returned.
+            x: may be overwritten.
         """
         B, T, _ = x.shape
-        starts, keys, values = cache.starts(T), cache.keys, cache.values
-        turns, (cos, sin) = starts, (rotary.cos, rotary.sin)
-        if positions is not None or max(starts) + T > len(cos):  # which are refused
-            cos, sin = rotary(list(starts), T, positions)
-            turns = tuple(T * b if cos.ndim == 4 else 0 for b in range(B))
+        starts, turns, rotation = cache.starts(T), cache.lengths, (rotary.cos, rotary.sin)
+        if positions is not None or max(starts) + T > len(rotary.cos):  # which are refused
+            rotation = rotary(list(starts), T, positions)
+            turns = tuple(T * b if rotation[0].ndim == 4 else 0 for b in range(B))
+        if B * T <= MOST:
+            return self._block(x, cache, starts, rotation, turns, mask)
+        parts, behind = [], 0
+        for part in x.split(MOST // B, dim=1):
+            places = [[place + behind for place in row] for row in (starts, turns)]
+            part = part.contiguous()
+            parts.append(self._block(part, cache, places[0], rotation, places[1], None))
+            behind += part.shape[1]
+        return torch.cat(parts, dim=1)
+
+    def _block(
+        self,
+        x: Tensor,
+        cache: KVCache,
+        starts: Sequence[int],
+        rotation: Rotation,
+        turns: Sequence[int],
+        mask: Tensor | None,
+    ) -> Tensor:
+        """One call: tokens go to slots from `starts` on, and rotate as the rows from `turns` on."""
+        B, T, _ = x.shape
         visible = _causal(T) if mask is None else mask.contiguous()
         with self._lock:
             if cache.capacity > self._slots:
                 self._make_room(cache.capacity)
             pack_into(f"{B}q", self._memory, _AT["starts"], *starts)
             pack_into(f"{B}q", self._memory, _AT["turns"], *turns)
-            self._make(
-                0, 5 * self._L, B, T, cache.capacity, x.data_ptr(), 0, keys.data_ptr(),
-                values.data_ptr(), cos.data_ptr(), sin.data_ptr(), visible.data_ptr(),
-                T * T if visible.ndim == 3 else 0,
-            )  # fmt: skip
+            addresses = (y.data_ptr() for y in (cache.keys, cache.values, *rotation, visible))
+            turn = T * T if visible.ndim == 3 else 0
+            self._make(0, 5 * self._L, B, T, cache.capacity, x.data_ptr(), 0, *addresses, turn)
         return x
 
     def head(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
@@ -209,21 +248,44 @@ class Layers:
         TEAM.call(self._calls, team)
 
 
-def _in_reading_order(model: Transformer) -> Iterator[Tensor]:
-    """The matrices (N, K) of each layer, then the head; of gate and up a panel each in turn."""
-    blocks: Any = model.blocks
-    for block in blocks:
-        yield block.attention.qkv.weight
-        yield block.attention.out.weight
-        both = [_padded(half) for half in block.mlp.gate_up.weight.chunk(2)]
-        yield rearrange(both, "two (n p) k -> (n two p) k", p=PANEL)
-        yield pad(block.mlp.down.weight, (0, -block.mlp.down.in_features % PANEL))
-    yield model.head.weight
+def _blocks(model: Transformer) -> Iterator[Any]:
+    return iter(model.blocks)
 
 
-def _in_panels(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix (N, K) as panels of 32 outputs, each (K, 32), one behind the other."""
-    return rearrange(_padded(weight).to(dtype), "(n p) k -> (n k p)", p=PANEL)
+def _in_reading_order(model: Transformer) -> Iterator[Any]:
+    """The linear layers, and the head."""
+    for block in _blocks(model):
+        yield from (block.attention.qkv, block.attention.out, block.mlp.gate_up, block.mlp.down)
+    yield model.head
+
+
+def _is_int8(model: Transformer) -> bool:
+    """Whether it is the library's own with all matrices in int8, multiplied with rows of int8."""
+    linears = list(_in_reading_order(model))
+    return (
+        all(type(x) is Int8DynamicLinear and x.bias is None for x in linears)
+        and all(x.integers.is_cpu and x.integers.shape[1] % 2 == 0 for x in linears)
+        and all(FusedBlock.fits(block) for block in _blocks(model))
+        and FusedNorm.fits(model.norm)
+    )
+
+
+def _arranged(rows: Tensor, index: int) -> Tensor:
+    """Whole panels of rows; of gate and up, a layer's third matrix, a panel each in turn."""
+    if index % 4 == 2:
+        both = [_padded(half) for half in rows.chunk(2)]
+        return rearrange(both, "two (n p) k -> (n two p) k", p=PANEL)
+    return _padded(rows)
+
+
+def _in_panels(rows: Tensor) -> Tensor:
+    """A matrix (N, K) as panels of 32 outputs, each (K, 32), one behind the other.
+
+    Of int8 two inputs stand together, (K / 2, 32, 2).
+    """
+    if rows.dtype == torch.int8:
+        return rearrange(rows, "(n p) (k two) -> (n k p two)", p=PANEL, two=2)
+    return rearrange(rows, "(n p) k -> (n k p)", p=PANEL)
 
 
 def _padded(rows: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ _ROUNDS = 7
 class FastTransformer(Transformer):
     """A model whose steps are one compiled call; the readable modules, its naive twin, do the rest.
 
-    The rest are passes without a `KVCache`, and those of more than `minillm.fast.layers.MOST` rows.
+    The rest are passes without a `KVCache`, and those of a large tree of tokens (`MOST`).
     """
 
     def __init__(self, plain: Transformer):
@@ -43,6 +43,14 @@ class FastTransformer(Transformer):
         self.embed, self.blocks = plain.embed, plain.blocks
         self.layers = Layers(plain)
         self.set_submodule("head", _Head(plain.head, self.layers))
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
 
     def hidden(
         self,
@@ -62,7 +70,7 @@ class FastTransformer(Transformer):
 class _Head(nn.Module):
     """The head of a `FastTransformer`."""
 
-    def __init__(self, plain: nn.Linear, layers: Layers):
+    def __init__(self, plain: nn.Module, layers: Layers):
         super().__init__()
         self.plain, self._layers = plain, layers
 
@@ -111,7 +119,7 @@ def _by(kernel: str | None, fast: Transformer) -> Transformer:
     if kernel == ONE_CALL:
         return FastTransformer(fast)
     _swap_linears(fast, kernel)
-    _fuse_blocks(fast)
+    fuse_blocks(fast)
     return fast
 
 
@@ -162,7 +170,8 @@ def stay(*args: Any, **kwargs: Any) -> NoReturn:
     raise ValueError("an optimized model stays where it is: move the model, then optimize it")
 
 
-def _fuse_blocks(fast: Transformer) -> None:
+def fuse_blocks(fast: Transformer) -> None:
+    """One call for what lies between two matrices, in blocks where a matrix is a call itself."""
     for index, block in enumerate(fast.blocks):
         if FusedBlock.fits(block):
             fast.blocks[index] = FusedBlock(block)

@@ -3,11 +3,14 @@
 A helper waits for the next call in compiled code, without Python's lock, and after a while without
 one it goes to sleep. If another process has its core, all wait at the end of a part until that
 process has used up its turn: some milliseconds, where a whole step of a small model takes one. So
-after such a wait some calls are made alone, twice as many each time, until helping pays again.
+after such a wait all calls are made alone for a while, and after the next one for twice as long.
 """
 
 import os
 import threading
+import time
+from collections.abc import Callable
+from math import inf
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,25 +22,22 @@ __all__ = ["MOST_THREADS", "TEAM", "Team"]
 
 MOST_THREADS = 4  # threads; on two cores two are measured
 _LOOKS = 20_000  # some hundred microseconds: longer than any part, shorter than a process's turn
-_LEAST, _LONGEST = 8, 1024  # calls made alone
-_UNDISTURBED = 64  # calls after which company has gone
+_LEAST, _LONGEST = 0.005, 0.64  # seconds alone after a long wait
 
 
 class Team:
     """The helpers of a process; it serves one call at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._helpers: list[_Helper] = []
-        self._alone = 0  # calls yet to be made alone
-        self._rest = _LEAST  # of which there are so many after the next long wait
-        self._calm = 0  # calls since the last one
+        self._rest = _LEAST  # seconds alone after the next long wait
+        self._until = -inf  # the end of those after the last one
 
     def threads(self) -> int:
         """Of the next call: torch's, up to four, or one after a long wait."""
-        if self._alone:
-            self._alone -= 1
-            return 1
-        return min(torch.get_num_threads(), MOST_THREADS)
+        threads = min(torch.get_num_threads(), MOST_THREADS)
+        return 1 if threads > 1 and self._clock() < self._until else threads
 
     def call(self, calls: Any, threads: int) -> None:
         """Make the call that calls[0] describes, with whoever is free."""
@@ -45,16 +45,15 @@ class Team:
             self._helpers.append(_Helper(len(self._helpers) + 1))
         for helper in self._helpers[: threads - 1]:
             helper.invite(calls)
-        self._heed(lead(calls))
+        if lead(calls) > _LOOKS:
+            self._stay_away()
 
-    def _heed(self, looks: int) -> None:
-        if looks < _LOOKS:
-            self._calm += 1
-            if self._calm == _UNDISTURBED:
-                self._rest = _LEAST
-            return
-        self._alone = self._rest
-        self._rest, self._calm = min(2 * self._rest, _LONGEST), -self._rest
+    def _stay_away(self) -> None:
+        """For a while; for longer if the last time was not long ago."""
+        now = self._clock()
+        soon = now - self._until < 10 * self._rest
+        self._rest = min(2 * self._rest, _LONGEST) if soon else _LEAST
+        self._until = now + self._rest
 
 
 class _Helper:

@@ -167,15 +167,28 @@ def test_two_threads_may_use_one_model(four_threads) -> None:
     assert found == {b: [expected[b]] * 10 for b in found}
 
 
-def test_after_a_long_wait_some_calls_are_made_alone(monkeypatch, four_threads) -> None:
-    ours, looks = team.Team(), iter([10**6, *[0] * 8, 10**6, *[0] * 16, *[0] * 200, 10**6])
-    monkeypatch.setattr(team, "lead", lambda calls: next(looks))
-    threads = []
-    for _ in range(1 + 8 + 1 + 16 + 201):
-        threads.append(ours.threads())
+def test_after_a_long_wait_calls_are_made_alone_for_a_while(monkeypatch, four_threads) -> None:
+    now, waited = [100.0], [0]
+    ours = team.Team(clock=lambda: now[0])
+    monkeypatch.setattr(team, "lead", lambda calls: waited[0])
+
+    def alone_after_a_wait() -> float:
+        """Seconds until the team helps again."""
+        start, waited[0] = now[0], 10**6
         ours.call(None, 1)
-    assert threads == [4, *[1] * 8, 4, *[1] * 16, *[4] * 201]
-    assert [ours.threads() for _ in range(9)] == [*[1] * 8, 4]  # it was calm for long
+        waited[0] = 0
+        while ours.threads() == 1:
+            ours.call(None, 1)
+            now[0] += 0.001
+        return now[0] - start
+
+    assert ours.threads() == 4
+    assert alone_after_a_wait() == pytest.approx(0.005, abs=0.002)
+    assert alone_after_a_wait() == pytest.approx(0.01, abs=0.002)
+    assert alone_after_a_wait() == pytest.approx(0.02, abs=0.002)
+    assert max(alone_after_a_wait() for _ in range(9)) == pytest.approx(0.64, abs=0.002)
+    now[0] += 60
+    assert alone_after_a_wait() == pytest.approx(0.005, abs=0.002)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -15,8 +15,6 @@ from torch import nn
 
 from minillm import KVCache, collect, decode_cached, load
 from minillm.data.heldout import bench_prompts, stories
-from minillm.fast.block import FusedBlock
-from minillm.fast.int8_block import Int8Block
 from minillm.fast.int8_linear import Int8DynamicLinear
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.outliers import OutlierLinear, outlier_channels
@@ -38,6 +36,7 @@ from minillm.quantization.spec import Spec
 from minillm.speculative.decode import decode_speculative
 from minillm.speculative.drafters import DraftModel
 from minillm.tokens import encode, encode_all
+from minillm.transformer import Transformer
 
 SPECS = [
     *(Spec(name, group) for name in ("int8", "int4", "int3", "int2") for group in ("tensor", 32)),
@@ -298,30 +297,29 @@ def test_the_twin_needs_int8_per_channel(tiny: Any) -> None:
         optimized_int8(quantize_model(tiny_model(tiny), Spec("int8", 32)), round_activations=True)
 
 
-def fused_pair() -> tuple[Any, Any]:
-    """The draft in int8: in one call between products, and in its naive twin's blocks."""
-    quantized = quantize_model(load("stories-draft")[0], INT8)
-    ours, naive = (optimized_int8(quantized, round_activations=True) for _ in range(2))
-    for index, block in enumerate(naive.blocks):
-        assert type(block) is Int8Block
-        naive.blocks[index] = FusedBlock(block.plain)
-    return ours, naive
+def int8_draft() -> Any:
+    """The draft in int8, a step as one call."""
+    fast = optimized_int8(quantize_model(load("stories-draft")[0], INT8), round_activations=True)
+    assert fast.layers.dtype == torch.int8
+    return fast
 
 
 @torch.inference_mode()
-def test_a_block_is_its_naive_twin_bit_for_bit() -> None:
-    ours, naive = fused_pair()
-    tokens = torch.randint(2048, (1, 30), generator=torch.Generator().manual_seed(0))
-    caches = [KVCache(ours.config, 1, 40) for _ in range(2)]
-    for start, end in ((0, 9), (9, 10), (10, 11), (11, 16), (16, 30)):
-        a, b = (m(tokens[:, start:end], c) for m, c in zip((ours, naive), caches, strict=True))
-        assert a.equal(b)
+def test_one_call_computes_what_the_readable_pass_does() -> None:
+    """To rounding; a last bit may turn into a whole step of a code, and does in a few texts."""
+    fast, errors = int8_draft(), []
+    for text in torch.randint(2048, (60, 1, 3), generator=torch.Generator().manual_seed(0)):
+        ours, theirs = (KVCache(fast.config, 1, 3) for _ in range(2))
+        expected = fast.head.plain(Transformer.hidden(fast, text, theirs))
+        errors.append(float((fast(text, ours) - expected).norm() / expected.norm()))
+    assert sum(error < 1e-5 for error in errors) > 45
+    assert max(errors) < 0.05
 
 
 @torch.inference_mode()
 def test_a_token_is_the_same_in_any_pass_bit_for_bit() -> None:
-    """Far beyond the size at which the fused block changes its kernel of attention."""
-    ours, _ = fused_pair()
+    """More than one call takes, too."""
+    ours = int8_draft()
     tokens = torch.randint(2048, (1, 96), generator=torch.Generator().manual_seed(1))
     caches = [KVCache(ours.config, 1, 96) for _ in range(2)]
     together = ours(tokens, caches[0])
@@ -330,7 +328,7 @@ def test_a_token_is_the_same_in_any_pass_bit_for_bit() -> None:
 
 
 def test_guess_and_verify_in_int8_writes_the_int8_text() -> None:
-    ours, _ = fused_pair()
+    ours = int8_draft()
     prompts = [encode(load("stories-draft")[1], prompt) for prompt in bench_prompts()[:6]]
     for prompt in prompts:
         plain = collect(decode_cached(ours, [prompt], max_new_tokens=40))

@@ -17,7 +17,15 @@ import numba
 import numpy as np
 
 from minillm.fast.kernels import float32
-from minillm.fast.kernels.memory import byte_pointer, exp, jitted, pointer
+from minillm.fast.kernels.int8 import round_rows
+from minillm.fast.kernels.memory import (
+    byte_pointer,
+    exp,
+    integer_pointer,
+    jitted,
+    pointer,
+    short_pointer,
+)
 from minillm.fast.kernels.panels import PANEL, dots, multiply
 from minillm.fast.kernels.team import LINE, claim, done, fetch, pause, publish, wait
 
@@ -33,14 +41,14 @@ EACH = (
 )
 _SAME = (
     *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu"),
-    *("layer_bytes", "L", "H", "G", "D", "C"),
+    *("layer_bytes", "scale_bytes", "room", "steps", "codes", "L", "H", "G", "D", "C"),
 )
 CALL = np.dtype(
     [("number", np.int64)]  # first, where threads look for the next call
     + [(name, np.int64) for name in EACH]  # of this call
     + [("starts", np.int64, (MOST,)), ("turns", np.int64, (MOST,))]
     + [(name, np.int64) for name in _SAME]  # of the model
-    + [("parts", np.int64, (len(KINDS),)), ("matrices", np.int64, (len(KINDS),))]
+    + [(name, np.int64, (len(KINDS),)) for name in ("parts", "matrices", "scales")]
     + [("eps", np.float32)],
     align=True,
 )
@@ -87,11 +95,23 @@ def _softmax(weights: Any, visible: Any, start: int) -> None:
 
 
 @jitted
-def _product(call: Any, panel: int, x: int, K: int, out: int, N: int) -> int:
-    """A panel (K, 32) with all rows of x (R, K), to 32 of N outputs; the address behind it."""
-    step = PANEL * abs(call.width) // 8
-    multiply(panel, step, call.width, x, K * _BYTES, K, out, N * _BYTES, call.B * call.T)
-    return panel + K * step
+def _product(
+    call: Any, own: int, panel: int, scales: int, x: int, K: int, out: int, stride: int
+) -> None:
+    """A panel with all rows of x (R, K), to 32 numbers every `stride` bytes of out."""
+    R = call.B * call.T
+    if call.width != 8:
+        step = PANEL * abs(call.width) // 8
+        multiply(panel, step, call.width, x, K * _BYTES, K, out, stride, R)
+        return
+    multiply(panel, 2 * PANEL, 8, own + call.codes, 2 * K, K // 2, out, stride, R)
+    steps = numba.carray(pointer(own + call.steps), (R,))
+    of_outputs = numba.carray(pointer(scales), (PANEL,))
+    for r in range(R):
+        sums = numba.carray(integer_pointer(out + r * stride), (PANEL,))
+        outs = numba.carray(pointer(out + r * stride), (PANEL,))
+        for i in range(PANEL):
+            outs[i] = np.float32(sums[i]) * steps[r] * of_outputs[i]
 
 
 @jitted
@@ -119,7 +139,7 @@ def _open(gate: int, up: int, out: int, R: int, F: int, silu: int) -> None:
 def _attend(call: Any, layer: int, part: int, own: int) -> None:
     """One key head of one batch row: store its new keys and values, and answer its queries."""
     T, H, G, D, slots = call.T, call.H, call.G, call.D, call.slots
-    room = own + call.B * T * (call.C + 2 * PANEL) * _BYTES
+    room = own + call.room
     b, g, shared = part // G, part % G, H // G
     start = call.starts[b]
     width = call.parts[_QKV] * PANEL
@@ -158,30 +178,55 @@ def _attend(call: Any, layer: int, part: int, own: int) -> None:
 
 
 @jitted
+def _inputs(call: Any, kind: int, own: int) -> tuple[int, int]:
+    """Where the rows that a matrix is multiplied with begin, and their length."""
+    if kind == _OUT:
+        return call.read, call.H * call.D
+    if kind == _DOWN:
+        return call.gated, call.parts[_GATE_UP] * PANEL
+    return call.x if kind == _HEAD else own, call.C
+
+
+@jitted
+def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
+    """What a thread computes for itself before its first part: a norm, rows as integers."""
+    R = call.B * call.T
+    if kind in (_QKV, _GATE_UP):
+        norm = call.norms + (2 * layer + kind // _GATE_UP) * call.C * _BYTES
+        float32.norm(call.x, norm, call.eps, own, R, call.C)
+    if call.width == 8 and kind != _ATTEND:
+        x, K = _inputs(call, kind, own)
+        codes = own + call.codes
+        bytes_at = codes + 2 * R * K
+        round_rows(x, K, bytes_at, own + call.steps, R, K)
+        narrow = numba.carray(byte_pointer(bytes_at), (R * K,))
+        wide = numba.carray(short_pointer(codes), (R * K,))
+        for i in range(R * K):
+            wide[i] = narrow[i]
+
+
+@jitted
 def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
     """One part of a phase: the attention of a key head, or a panel of a matrix."""
     if kind == _ATTEND:
         _attend(call, layer, part, own)
         return
-    R, C, F = call.B * call.T, call.C, call.parts[_GATE_UP] * PANEL
-    read, at = call.H * call.D, part * PANEL * _BYTES
-    said = own + R * C * _BYTES
-    K = F if kind == _DOWN else read if kind == _OUT else C
-    matrices = 2 if kind == _GATE_UP else 1
-    panel = call.matrices[kind] + layer * call.layer_bytes
-    panel += part * matrices * K * PANEL * abs(call.width) // 8
+    R, (x, K), at = call.B * call.T, _inputs(call, kind, own), part * PANEL * _BYTES
+    said, up, row = own + R * call.C * _BYTES, own + R * (call.C + PANEL) * _BYTES, PANEL * _BYTES
+    size, both = K * PANEL * abs(call.width) // 8, 2 if kind == _GATE_UP else 1
+    panel = call.matrices[kind] + layer * call.layer_bytes + both * part * size
+    scales = call.scales[kind] + layer * call.scale_bytes + both * at
     if kind == _QKV:
-        _product(call, panel, own, C, call.qkv + at, call.parts[_QKV] * PANEL)
-    elif kind == _GATE_UP:
-        up = said + R * PANEL * _BYTES
-        panel = _product(call, panel, own, C, said, PANEL)
-        _product(call, panel, own, C, up, PANEL)
-        _open(said, up, call.gated + at, R, F, call.silu)
+        _product(call, own, panel, scales, x, K, call.qkv + at, call.parts[_QKV] * row)
     elif kind == _HEAD:
-        _product(call, panel, call.x, C, call.logits + at, call.parts[_HEAD] * PANEL)
+        _product(call, own, panel, scales, x, K, call.logits + at, call.parts[_HEAD] * row)
+    elif kind == _GATE_UP:
+        _product(call, own, panel, scales, x, K, said, row)
+        _product(call, own, panel + size, scales + row, x, K, up, row)
+        _open(said, up, call.gated + at, R, call.parts[_GATE_UP] * PANEL, call.silu)
     else:
-        _product(call, panel, call.read if kind == _OUT else call.gated, K, said, PANEL)
-        _add(call.x, said, part, R, C)
+        _product(call, own, panel, scales, x, K, said, row)
+        _add(call.x, said, part, R, call.C)
 
 
 @jitted
@@ -196,9 +241,8 @@ def _share(call: Any, own: int) -> int:
         if kind == _ATTEND:
             parts *= call.B
         part = claim(phase, call.number, parts)
-        if part >= 0 and kind in (_QKV, _GATE_UP):
-            norm = call.norms + (2 * layer + kind // _GATE_UP) * call.C * _BYTES
-            float32.norm(call.x, norm, call.eps, own, call.B * call.T, call.C)
+        if part >= 0:
+            _prepare(call, layer, kind, own)
         while part >= 0:
             _work(call, layer, kind, part, own)
             done(phase)

@@ -10,7 +10,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["byte_pointer", "exp", "integer_pointer", "jitted", "pointer"]
+__all__ = ["byte_pointer", "exp", "integer_pointer", "jitted", "pointer", "short_pointer"]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 
@@ -56,6 +56,12 @@ def pointer(context: Any, address: Any) -> Any:
 def byte_pointer(context: Any, address: Any) -> Any:
     """The integer `address` as a pointer to int8."""
     return types.CPointer(types.int8)(address), _address
+
+
+@intrinsic
+def short_pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to int16."""
+    return types.CPointer(types.int16)(address), _address
 
 
 @intrinsic

@@ -6,6 +6,8 @@ of its inputs, whatever else is computed beside it: a row's result is the same, 
 and in any block.
 
 Numbers of 16 bits become float32 as they are read, which loses nothing and halves what is read.
+Integers of 8 bits are multiplied with integers, two inputs at a time: their panels are
+(K / 2, 32, 2), the rows are of 16 bits, and the sums, of 32 bits, are exact.
 """
 
 from typing import Any
@@ -24,33 +26,42 @@ PANEL = 32
 _WIDE = bool(get_host_cpu_features().get("avx512f"))
 _LANES = 16 if _WIDE else 8  # of a vector
 _ROWS = 8 if _WIDE else 6  # whose sums stay in the processor's registers, a half panel each
-_WIDTHS = (32, 16, -16)  # float32, float16, bfloat16
+_WIDTHS = (32, 16, -16, 8)  # float32, float16, bfloat16, int8
 _FEW = 2  # rows whose sums stay there for a whole panel
 
-_F, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_F = ir.FloatType()
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _VECTOR = ir.VectorType(_F, _LANES)
+_INTEGERS = ir.VectorType(_I32, _LANES)
+
+
+def _bytes_of_lanes(width: int) -> int:
+    return 2 * _LANES if width == 8 else abs(width) // 8 * _LANES
 
 
 def _vector(builder: Any, address: Any, width: int) -> Any:
-    """Numbers from an address on: of float32 (32), float16 (16) or bfloat16 (-16)."""
-    kind = {32: _F, 16: ir.HalfType(), -16: _I16}[width]
-    stored = ir.VectorType(kind, _LANES)
+    """Numbers from an address on, as float32; of int8 two for each lane, as int16."""
+    kind = {32: _F, 16: ir.HalfType(), -16: _I16, 8: _I8}[width]
+    stored = ir.VectorType(kind, 2 * _LANES if width == 8 else _LANES)
     loaded = builder.load(builder.inttoptr(address, stored.as_pointer()), align=2)
     if width == 32:
         return loaded
     if width == 16:
         return builder.fpext(loaded, _VECTOR)
-    integers = ir.VectorType(_I32, _LANES)
-    shift = ir.Constant(integers, [16] * _LANES)
-    return builder.bitcast(builder.shl(builder.zext(loaded, integers), shift), _VECTOR)
+    if width == 8:
+        return builder.sext(loaded, ir.VectorType(_I16, 2 * _LANES))
+    shift = ir.Constant(_INTEGERS, [16] * _LANES)
+    return builder.bitcast(builder.shl(builder.zext(loaded, _INTEGERS), shift), _VECTOR)
 
 
-def _everywhere(builder: Any, address: Any) -> Any:
-    """One number in all lanes."""
-    number = builder.load(builder.inttoptr(address, _F.as_pointer()))
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, _I32(0))
-    lanes = ir.Constant(ir.VectorType(_I32, _LANES), [0] * _LANES)
-    return builder.shuffle_vector(one, one, lanes)
+def _everywhere(builder: Any, address: Any, width: int) -> Any:
+    """One number in all lanes, or one pair of integers."""
+    kind, vector = (_I32, _INTEGERS) if width == 8 else (_F, _VECTOR)
+    number = builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, _I32(0))
+    all_lanes = ir.Constant(ir.VectorType(_I32, _LANES), [0] * _LANES)
+    spread = builder.shuffle_vector(one, one, all_lanes)
+    return builder.bitcast(spread, ir.VectorType(_I16, 2 * _LANES)) if width == 8 else spread
 
 
 def _multiplied_and_added(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -59,16 +70,33 @@ def _multiplied_and_added(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
-def _zeros(builder: Any, count: int) -> list[Any]:
+def _multiplied_pairs(builder: Any, a: Any, b: Any) -> Any:
+    """The sums of the products of two neighbours, of int16 to int32."""
+    wide = ir.VectorType(_I32, 2 * _LANES)
+    products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+    halves = [
+        builder.shuffle_vector(
+            products, products, ir.Constant(_INTEGERS, list(range(first, 2 * _LANES, 2)))
+        )
+        for first in (0, 1)
+    ]
+    return builder.add(*halves)
+
+
+def _zeros(builder: Any, count: int, kind: Any = _VECTOR) -> list[Any]:
     """Places for sums, which the compiler turns into registers."""
-    places = [cgutils.alloca_once(builder, _VECTOR) for _ in range(count)]
+    places = [cgutils.alloca_once(builder, kind) for _ in range(count)]
     for place in places:
-        builder.store(ir.Constant(_VECTOR, [0.0] * _LANES), place)
+        builder.store(ir.Constant(kind, [0] * _LANES), place)
     return places
 
 
 def _add_product(builder: Any, a: Any, b: Any, place: Any) -> None:
-    builder.store(_multiplied_and_added(builder, a, b, builder.load(place)), place)
+    so_far = builder.load(place)
+    if so_far.type == _VECTOR:
+        builder.store(_multiplied_and_added(builder, a, b, so_far), place)
+    else:
+        builder.store(builder.add(_multiplied_pairs(builder, a, b), so_far), place)
 
 
 def _rows_from(builder: Any, address: Any, stride: Any, rows: int) -> list[Any]:
@@ -80,20 +108,22 @@ def _walk(
     width: int, rows: int, vectors: int,
 ) -> None:  # fmt: skip
     """The first sums of a panel, `vectors` for each row."""
-    sums = [_zeros(builder, vectors) for _ in range(rows)]
+    kind = _INTEGERS if width == 8 else _VECTOR
+    sums = [_zeros(builder, vectors, kind) for _ in range(rows)]
     xs = _rows_from(builder, x, stride, rows)
     with cgutils.for_range(builder, K) as loop:
         at = builder.add(panel, builder.mul(loop.index, step))
-        sizes = [_I64(abs(width) // 8 * _LANES * v) for v in range(vectors)]
+        sizes = [_I64(_bytes_of_lanes(width) * v) for v in range(vectors)]
         weights = [_vector(builder, builder.add(at, size), width) for size in sizes]
         for r in range(rows):
-            number = _everywhere(builder, builder.add(xs[r], builder.mul(loop.index, _I64(4))))
+            at_row = builder.add(xs[r], builder.mul(loop.index, _I64(4)))
+            number = _everywhere(builder, at_row, width)
             for v in range(vectors):
                 _add_product(builder, weights[v], number, sums[r][v])
     for places, row in zip(sums, _rows_from(builder, out, out_stride, rows), strict=True):
         for v, place in enumerate(places):
             address = builder.add(row, _I64(4 * _LANES * v))
-            target = builder.inttoptr(address, _VECTOR.as_pointer())
+            target = builder.inttoptr(address, kind.as_pointer())
             builder.store(builder.load(place), target, align=4)
 
 
@@ -109,7 +139,7 @@ def _all_rows(
         whole, half = PANEL // _LANES, PANEL // _LANES // 2
         for bits in _WIDTHS:
             with builder.if_then(builder.icmp_signed("==", width, _I64(bits))):
-                second = builder.add(panel, _I64(half * _LANES * abs(bits) // 8))
+                second = builder.add(panel, _I64(half * _bytes_of_lanes(bits)))
                 behind = builder.add(out, _I64(half * _LANES * 4))
                 for R in range(1, _ROWS + 1):
                     with builder.if_then(builder.icmp_signed("==", rows, _I64(R))):
@@ -134,7 +164,7 @@ def multiply(
     """Multiply a panel (K, 32) with x (rows, K), to out (rows, 32).
 
     Rows of the panel are `step` bytes apart, those of x and out their strides; width is 32 of
-    float32, 16 of float16, -16 of bfloat16.
+    float32, 16 of float16, -16 of bfloat16, 8 of int8, where K counts pairs.
     """
     groups = (rows + _ROWS - 1) // _ROWS
     for group in range(groups):

@@ -37,6 +37,7 @@ from minillm.fast.plain import is_plain, plain_numbers
 from minillm.fast.team import MOST_THREADS, TEAM
 from minillm.kv_cache import KVCache
 from minillm.rotary import Rotary, Rotation
+from minillm.sparsity.skipping import Reading
 from minillm.transformer import Transformer
 
 __all__ = ["MOST", "Layers"]
@@ -52,6 +53,11 @@ _AT = {name: field[1] for name, field in _FIELDS.items()}  # bytes from a call's
 class Layers:
     """The layers and the head of a model, in float32 on a CPU.
 
+    Args:
+        model: of which `fits` is true.
+        readings: a counter for each layer; of up and down, those neurons alone are then read that
+            a token opens, which is exact for relu.
+
     Attributes:
         dtype: in which the matrices are kept.
         nbytes: of the matrices, the head included.
@@ -60,7 +66,7 @@ class Layers:
         ValueError: a model of another kind.
     """
 
-    def __init__(self, model: Transformer):
+    def __init__(self, model: Transformer, readings: Sequence[Reading] = ()):
         if not Layers.fits(model):
             raise ValueError(
                 "one call is made for the library's own model with a relu or silu gate and no "
@@ -77,12 +83,26 @@ class Layers:
             self.dtype, self._scales = _narrowest(weights), torch.zeros(0)
         for index in range(3, len(weights), 4):  # down reads what whole panels of gates let through
             weights[index] = pad(weights[index], (0, -weights[index].shape[1] % PANEL))
-        matrices = [_in_panels(_arranged(x, i).to(self.dtype)) for i, x in enumerate(weights)]
+        if readings:
+            matrices = [_by_neurons(x.to(self.dtype), i) for i, x in enumerate(weights)]
+        else:
+            matrices = [_in_panels(_arranged(x, i).to(self.dtype)) for i, x in enumerate(weights)]
+        self._readings = list(readings)
+        for reading in readings:
+            reading.neuron_bytes = 2 * model.config.hidden_size * self.dtype.itemsize
+            reading.gate_bytes = reading.width * reading.neuron_bytes // 2
         self._matrices, self._sizes = torch.cat(matrices), [matrix.nbytes for matrix in matrices]
         self.nbytes = self._matrices.nbytes
         norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
         self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
         self._get_ready()
+
+    @staticmethod
+    def skips(model: Transformer) -> bool:
+        """Whether the call can also leave out of this model what shut gates multiply."""
+        config = model.config
+        whole = config.hidden_size % PANEL == 0
+        return is_plain(model) and Layers.fits(model) and config.hidden_act == "relu" and whole
 
     @staticmethod
     def fits(model: Transformer) -> bool:
@@ -98,6 +118,7 @@ class Layers:
     def __deepcopy__(self, memo: Any) -> "Layers":
         """Another caller of the same weights, which never change."""
         twin = copy.copy(self)
+        twin._readings = copy.deepcopy(self._readings, memo)
         twin._get_ready()
         return twin
 
@@ -124,7 +145,9 @@ class Layers:
         self._phases = torch.zeros((5 * L + 1) * LINE, dtype=torch.uint8, device="cpu")
         call["phases"], call["norms"] = self._phases.data_ptr(), self._norms.data_ptr()
         call["eps"], call["silu"] = config.rms_norm_eps, config.hidden_act == "silu"
-        call["width"] = _WIDTHS[self.dtype]
+        call["width"], call["skips"] = _WIDTHS[self.dtype], bool(self._readings)
+        self._opened = torch.zeros(L, dtype=torch.int64, device="cpu")
+        call["opened"] = self._opened.data_ptr()
         call["parts"] = self._parts
         first, sizes = self._matrices.data_ptr(), self._sizes
         of_layer = [first + sum(sizes[:i]) for i in range(4)]
@@ -140,12 +163,11 @@ class Layers:
         """What a thread needs of its own: norms, two panels' outputs, weights of `slots` keys."""
         config, call = self._config, self._call
         shared = config.num_attention_heads // config.num_key_value_heads
-        widest = max(config.hidden_size, *(buffer.shape[1] for buffer in self._between.values()))
         parts = {
             "normed": MOST * (config.hidden_size + 2 * PANEL) * _BYTES,
             "room": shared * (slots + _EIGHTH) * _BYTES,
             "steps": MOST * _BYTES,
-            "codes": 3 * MOST * widest if self.dtype == torch.int8 else 0,
+            "codes": self._bytes_of_codes(),
         }
         own = 0
         for name, size in parts.items():
@@ -154,6 +176,15 @@ class Layers:
             own += -(-size // LINE) * LINE  # whole lines
         self._own = torch.zeros(own * MOST_THREADS, dtype=torch.uint8, device="cpu")
         self._slots, call["own"], call["own_bytes"] = slots, self._own.data_ptr(), own
+
+    def _bytes_of_codes(self) -> int:
+        """Rows as integers, of two bytes and of one; or the open neurons' places and numbers."""
+        widest = max(
+            self._config.hidden_size, *(buffer.shape[1] for buffer in self._between.values())
+        )
+        if self._readings:
+            return widest * (8 + MOST * _BYTES)
+        return 3 * MOST * widest if self.dtype == torch.int8 else 0
 
     def takes(
         self, cache: Cache | None, tokens: Tensor, positions: Tensor | None, mask: Tensor | None
@@ -227,6 +258,9 @@ class Layers:
             addresses = (y.data_ptr() for y in (cache.keys, cache.values, *rotation, visible))
             turn = T * T if visible.ndim == 3 else 0
             self._make(0, 5 * self._L, B, T, cache.capacity, x.data_ptr(), 0, *addresses, turn)
+            if self._readings:
+                for reading, neurons in zip(self._readings, self._opened.tolist(), strict=True):
+                    reading.count(neurons)
         return x
 
     def head(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
@@ -261,11 +295,12 @@ def _in_reading_order(model: Transformer) -> Iterator[Any]:
 
 def _is_int8(model: Transformer) -> bool:
     """Whether it is the library's own with all matrices in int8, multiplied with rows of int8."""
+    if not all(FusedBlock.fits(block) for block in _blocks(model)):
+        return False
     linears = list(_in_reading_order(model))
     return (
         all(type(x) is Int8DynamicLinear and x.bias is None for x in linears)
         and all(x.integers.is_cpu and x.integers.shape[1] % 2 == 0 for x in linears)
-        and all(FusedBlock.fits(block) for block in _blocks(model))
         and FusedNorm.fits(model.norm)
     )
 
@@ -276,6 +311,14 @@ def _arranged(rows: Tensor, index: int) -> Tensor:
         both = [_padded(half) for half in rows.chunk(2)]
         return rearrange(both, "two (n p) k -> (n two p) k", p=PANEL)
     return _padded(rows)
+
+
+def _by_neurons(weight: Tensor, index: int) -> Tensor:
+    """As `_in_panels`, with up as rows and down as columns, of which single ones can be read."""
+    if index % 4 == 2:
+        gate, up = (_padded(half) for half in weight.chunk(2))
+        return torch.cat((_in_panels(gate), up.flatten()))
+    return weight.T.flatten() if index % 4 == 3 else _in_panels(_padded(weight))
 
 
 def _in_panels(rows: Tensor) -> Tensor:

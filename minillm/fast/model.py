@@ -37,11 +37,11 @@ class FastTransformer(Transformer):
     The rest are passes without a `KVCache`, and those of a large tree of tokens (`MOST`).
     """
 
-    def __init__(self, plain: Transformer):
+    def __init__(self, plain: Transformer, layers: Layers | None = None):
         nn.Module.__init__(self)
         self.config, self.rotary, self.norm = plain.config, plain.rotary, plain.norm
         self.embed, self.blocks = plain.embed, plain.blocks
-        self.layers = Layers(plain)
+        self.layers = layers or Layers(plain)
         self.set_submodule("head", _Head(plain.head, self.layers))
 
     @property

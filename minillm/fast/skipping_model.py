@@ -1,4 +1,4 @@
-"""Exact skipping at full speed: `minillm.sparsity.SkippingMLP` in a loop that gathers nothing.
+"""Exact skipping at full speed: `minillm.sparsity.SkippingMLP` in loops that copy no weights.
 
 Dimensions: R rows (tokens), C width, F MLP width.
 """
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from minillm.fast.block import FusedBlock
 from minillm.fast.kernels.neurons import open_neurons
+from minillm.fast.layers import Layers
 from minillm.fast.linear import FastLinear
-from minillm.fast.model import optimized
+from minillm.fast.model import ONE_CALL, FastTransformer, optimized
 from minillm.fast.plain import plain_numbers
 from minillm.modules import swapped
 from minillm.sparsity.pruning import ThresholdedGate
@@ -44,8 +45,8 @@ class SkippingBlock(FusedBlock):
 def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
     """`minillm.fast.model.optimized(model)`, its naive twin, without what shut gates multiply.
 
-    It lays the MLPs out anew. On a CPU in float32 a compiled loop reads them, elsewhere rows are
-    gathered.
+    It lays the MLPs out anew. On a CPU in float32 compiled loops read them, as one call for all
+    layers where the gate is a relu; elsewhere rows are gathered.
 
     Args:
         model: one whose gates leave exact zeros; it stays as it is.
@@ -66,7 +67,12 @@ def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
                 "CATS, arXiv 2404.08763), or train the model on with a relu "
                 "(relufication, arXiv 2310.04564)"
             )
-    fast = optimized(swapped(model, {mlp: SkippingMLP(mlp) for mlp in mlps}), kernel)
+    skipping_mlps = {mlp: SkippingMLP(mlp) for mlp in mlps}
+    twin = swapped(model, skipping_mlps)
+    if kernel in (None, ONE_CALL) and Layers.skips(model):
+        readings = [mlp.reading for mlp in skipping_mlps.values()]
+        return FastTransformer(twin, Layers(model, readings))
+    fast = optimized(twin, kernel)
     for index, block in enumerate(fast.blocks):
         if SkippingBlock.fits(block):
             fast.blocks[index] = SkippingBlock(block)

@@ -14,7 +14,7 @@ from minillm.checkpoint import load
 from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached
 from minillm.fast.kernels.neurons import open_neurons
-from minillm.fast.model import optimized
+from minillm.fast.model import ONE_CALL, FastTransformer, optimized
 from minillm.fast.skipping_model import SkippingBlock, skipping
 from minillm.kv_cache import KVCache
 from minillm.sparsity.counting import observe
@@ -108,12 +108,17 @@ def test_rows_read_the_union() -> None:
 # A model
 
 
+WAYS = {"by blocks": {}, ONE_CALL: {"head_dim": 32, "hidden_size": 32, "intermediate_size": 52}}
+
+
+@pytest.mark.parametrize("sizes", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("T", ROWS)
 @pytest.mark.parametrize("lengths", [(9,), (5, 5, 5), (11, 1, 20)], ids=str)
-def test_logits_and_cache_are_those_of_the_model(T: int, lengths: tuple[int, ...]) -> None:
-    model = fp32()
+def test_logits_and_cache_are_those_of_the_model(sizes, T: int, lengths: tuple[int, ...]) -> None:
+    model = fp32(**sizes)
     fast = skipping(model)
-    assert all(type(block) is SkippingBlock for block in fast.blocks)
+    assert isinstance(fast, FastTransformer) == bool(sizes)
+    assert all(type(block) is SkippingBlock for block in fast.blocks) == (not sizes)
     ours, theirs = (KVCache(model.config, len(lengths), 64) for _ in range(2))
     for cache in (ours, theirs):
         model.hidden(tokens_of(7, len(lengths), max(lengths)), cache)
@@ -123,10 +128,11 @@ def test_logits_and_cache_are_those_of_the_model(T: int, lengths: tuple[int, ...
     torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("T", ROWS)
-def test_a_models_bytes_are_those_of_its_open_gates(T: int) -> None:
-    model, tokens = fp32(), tokens_of(2, 1, T)
-    fast = skipping(model)
+def test_a_models_bytes_are_those_of_its_open_gates(sizes, T: int) -> None:
+    model, tokens = fp32(**sizes), tokens_of(2, 1, T)
+    fast, C, F = skipping(model), model.config.hidden_size, model.config.intermediate_size
     fast.hidden(tokens, KVCache(model.config, 1, 64))
     gates = observe(model, tokens).gates  # (L, 1, T, F)
     nz = int(gates.flatten(1, 2).any(1).sum())
@@ -153,8 +159,27 @@ def test_the_model_stays_as_it_is_and_shares_what_is_not_laid_out_anew() -> None
     assert not twin(tokens_of(0, 1, 3)).requires_grad
 
 
-def test_a_copy_of_a_twin_outlives_it_and_counts_for_itself() -> None:
-    model, tokens = fp32(), tokens_of(11, 1, 3)
+def test_half_the_bytes_are_counted_where_half_are_read() -> None:
+    model = tiny(minillm, dtype=torch.float16, **WAYS[ONE_CALL]).float()
+    fast = skipping(model)
+    fast.hidden(tokens_of(2, 1, 3), KVCache(model.config, 1, 64))
+    assert mlp_bytes(fast)[1] == 2 * sum(
+        block.mlp.gate_up.weight.numel() * 3 // 2 for block in model.blocks
+    )
+
+
+def test_a_token_is_the_same_alone_and_in_a_block_bit_for_bit() -> None:
+    fast, text = skipping(fp32(**WAYS[ONE_CALL])), tokens_of(4, 1, 20)
+    alone, together = (KVCache(fast.config, 1, 24) for _ in range(2))
+    expected = torch.cat([fast(token, alone) for token in text.split(1, dim=1)], dim=1)
+    for T in (1, 2, 7, 10):
+        before = together.lengths[0]
+        assert fast(text[:, before : before + T], together).equal(expected[:, before : before + T])
+
+
+@pytest.mark.parametrize("sizes", WAYS.values(), ids=WAYS)
+def test_a_copy_of_a_twin_outlives_it_and_counts_for_itself(sizes) -> None:
+    model, tokens = fp32(**sizes), tokens_of(11, 1, 3)
     expected = model(tokens)
     twin = skipping(model)
     fast = copy.deepcopy(twin)
@@ -166,8 +191,9 @@ def test_a_copy_of_a_twin_outlives_it_and_counts_for_itself() -> None:
     torch.testing.assert_close(fast(tokens, cache), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_not_finite_stays_so() -> None:
-    model = fp32()
+@pytest.mark.parametrize("sizes", WAYS.values(), ids=WAYS)
+def test_what_is_not_finite_stays_so(sizes) -> None:
+    model = fp32(**sizes)
     with torch.no_grad():
         model.embed.weight[5] = float("nan")
     for T in (1, 20):
@@ -220,7 +246,7 @@ def test_texts_of_the_shipped_target_are_the_same() -> None:
     steps = list(decode_cached(fast, prompts, max_new_tokens=24))
     ours = [[(step.rows[b].tokens[0], step.rows[b].logits[0]) for step in steps] for b in range(4)]
     assert equal_tokens(ours, collect(decode_cached(model, prompts, max_new_tokens=24)))
-    reading = fast.blocks[0].plain.mlp.reading
+    reading = fast.blocks[0].mlp.reading
     assert reading.passes == len(steps)
     read, dense = mlp_bytes(fast)
     assert dense == 3 * reading.gate_bytes * reading.passes * len(fast.blocks)

@@ -25,8 +25,9 @@ from minillm.fast.kernels.memory import (
     jitted,
     pointer,
     short_pointer,
+    word_pointer,
 )
-from minillm.fast.kernels.panels import PANEL, dots, multiply
+from minillm.fast.kernels.panels import PANEL, dots, multiply, multiply_listed
 from minillm.fast.kernels.team import LINE, claim, done, fetch, pause, publish, wait
 
 __all__ = ["CALL", "EACH", "MOST", "help_with", "lead"]
@@ -41,7 +42,20 @@ EACH = (
 )
 _SAME = (
     *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu"),
-    *("layer_bytes", "scale_bytes", "room", "steps", "codes", "L", "H", "G", "D", "C"),
+    *(
+        "layer_bytes",
+        "scale_bytes",
+        "room",
+        "steps",
+        "codes",
+        "skips",
+        "opened",
+        "L",
+        "H",
+        "G",
+        "D",
+        "C",
+    ),
 )
 CALL = np.dtype(
     [("number", np.int64)]  # first, where threads look for the next call
@@ -169,12 +183,49 @@ def _attend(call: Any, layer: int, part: int, own: int) -> None:
                 query[i] *= np.float32(1) / np.sqrt(np.float32(D))
         at = call.qkv + ((b * T + t) * width + first) * _BYTES
         size, row = D * _BYTES, padded * _BYTES
-        dots(at, size, call.keys + head, size, D, room, row, shared, S)
+        dots(at, size, call.keys + head, size, D, room, row, shared, S, 32)
         for h in range(shared):
             _softmax(weights[h], visible[t], start)
         out = call.read + ((b * T + t) * H * D + first) * _BYTES
         for i in range(0, D * _BYTES, PANEL * _BYTES):
             multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared)
+
+
+@jitted
+def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> None:
+    """As `_open`, with 32 rows (C,) of up, of which those are read whose gate a token opens."""
+    R, C, F = call.B * call.T, call.C, call.parts[_GATE_UP] * PANEL
+    gates, outs = numba.carray(pointer(gate), (R, PANEL)), numba.carray(pointer(to), (R, F))
+    ups, row = numba.carray(pointer(up), (R,)), C * abs(call.width) // 8
+    for i in range(PANEL):
+        opened = False
+        for r in range(R):
+            opened = opened or not gates[r, i] <= np.float32(0)  # NaN too
+            outs[r, i] = 0
+        if opened:
+            dots(x, C * _BYTES, ups_at + i * row, row, C, up, _BYTES, R, 1, call.width)
+            for r in range(R):
+                outs[r, i] = max(gates[r, i], np.float32(0)) * ups[r]
+
+
+@jitted
+def _gather(call: Any, layer: int, own: int) -> None:
+    """List the neurons that any token has opened: where their rows are, and what each says."""
+    R, F = call.B * call.T, call.parts[_GATE_UP] * PANEL
+    gated, row = numba.carray(pointer(call.gated), (R, F)), call.C * abs(call.width) // 8
+    places = numba.carray(word_pointer(own + call.codes), (F,))
+    said = numba.carray(pointer(own + call.codes + 8 * F), (R, F))
+    count = 0
+    for f in range(F):
+        opened = False
+        for r in range(R):
+            opened = opened or gated[r, f] != np.float32(0)
+        if opened:
+            places[count] = f * row
+            for r in range(R):
+                said[r, count] = gated[r, f]
+            count += 1
+    numba.carray(word_pointer(call.opened), (call.L,))[layer] = count
 
 
 @jitted
@@ -194,6 +245,8 @@ def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
     if kind in (_QKV, _GATE_UP):
         norm = call.norms + (2 * layer + kind // _GATE_UP) * call.C * _BYTES
         float32.norm(call.x, norm, call.eps, own, R, call.C)
+    if call.skips and kind == _DOWN:
+        _gather(call, layer, own)
     if call.width == 8 and kind != _ATTEND:
         x, K = _inputs(call, kind, own)
         codes = own + call.codes
@@ -213,17 +266,29 @@ def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
         return
     R, (x, K), at = call.B * call.T, _inputs(call, kind, own), part * PANEL * _BYTES
     said, up, row = own + R * call.C * _BYTES, own + R * (call.C + PANEL) * _BYTES, PANEL * _BYTES
-    size, both = K * PANEL * abs(call.width) // 8, 2 if kind == _GATE_UP else 1
-    panel = call.matrices[kind] + layer * call.layer_bytes + both * part * size
-    scales = call.scales[kind] + layer * call.scale_bytes + both * at
+    size, both = K * PANEL * abs(call.width) // 8, 2 if kind == _GATE_UP and not call.skips else 1
+    matrix = call.matrices[kind] + layer * call.layer_bytes
+    panel, scales = matrix + both * part * size, call.scales[kind] + layer * call.scale_bytes
+    scales += both * at
     if kind == _QKV:
         _product(call, own, panel, scales, x, K, call.qkv + at, call.parts[_QKV] * row)
     elif kind == _HEAD:
         _product(call, own, panel, scales, x, K, call.logits + at, call.parts[_HEAD] * row)
     elif kind == _GATE_UP:
         _product(call, own, panel, scales, x, K, said, row)
-        _product(call, own, panel + size, scales + row, x, K, up, row)
-        _open(said, up, call.gated + at, R, call.parts[_GATE_UP] * PANEL, call.silu)
+        if call.skips:
+            ups = matrix + (call.parts[_GATE_UP] + part) * size
+            _open_some(call, ups, x, said, up, call.gated + at)
+        else:
+            _product(call, own, panel + size, scales + row, x, K, up, row)
+            _open(said, up, call.gated + at, R, call.parts[_GATE_UP] * PANEL, call.silu)
+    elif kind == _DOWN and call.skips:
+        columns, listed = matrix + part * PANEL * abs(call.width) // 8, own + call.codes
+        opened = numba.carray(word_pointer(call.opened), (call.L,))[layer]
+        multiply_listed(
+            columns, listed, call.width, listed + 8 * K, K * _BYTES, opened, said, row, R
+        )
+        _add(call.x, said, part, R, call.C)
     else:
         _product(call, own, panel, scales, x, K, said, row)
         _add(call.x, said, part, R, call.C)

@@ -10,7 +10,15 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["byte_pointer", "exp", "integer_pointer", "jitted", "pointer", "short_pointer"]
+__all__ = [
+    "byte_pointer",
+    "exp",
+    "integer_pointer",
+    "jitted",
+    "pointer",
+    "short_pointer",
+    "word_pointer",
+]
 
 _REORDER = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order; NaN and infinity stay
 
@@ -62,6 +70,12 @@ def byte_pointer(context: Any, address: Any) -> Any:
 def short_pointer(context: Any, address: Any) -> Any:
     """The integer `address` as a pointer to int16."""
     return types.CPointer(types.int16)(address), _address
+
+
+@intrinsic
+def word_pointer(context: Any, address: Any) -> Any:
+    """The integer `address` as a pointer to int64."""
+    return types.CPointer(types.int64)(address), _address
 
 
 @intrinsic

@@ -10,6 +10,8 @@ Integers of 8 bits are multiplied with integers, two inputs at a time: their pan
 (K / 2, 32, 2), the rows are of 16 bits, and the sums, of 32 bits, are exact.
 """
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -20,13 +22,14 @@ from numba.extending import intrinsic
 
 from minillm.fast.kernels.memory import jitted
 
-__all__ = ["PANEL", "dots", "multiply"]
+__all__ = ["PANEL", "dots", "multiply", "multiply_listed"]
 
 PANEL = 32
 _WIDE = bool(get_host_cpu_features().get("avx512f"))
 _LANES = 16 if _WIDE else 8  # of a vector
 _ROWS = 8 if _WIDE else 6  # whose sums stay in the processor's registers, a half panel each
-_WIDTHS = (32, 16, -16, 8)  # float32, float16, bfloat16, int8
+_FLOATS = (32, 16, -16)  # float32, float16, bfloat16
+_WIDTHS = (*_FLOATS, 8)  # int8
 _FEW = 2  # rows whose sums stay there for a whole panel
 
 _F = ir.FloatType()
@@ -105,14 +108,18 @@ def _rows_from(builder: Any, address: Any, stride: Any, rows: int) -> list[Any]:
 
 def _walk(
     builder: Any, panel: Any, step: Any, x: Any, stride: Any, K: Any, out: Any, out_stride: Any,
-    width: int, rows: int, vectors: int,
+    width: int, rows: int, vectors: int, listed: bool,
 ) -> None:  # fmt: skip
-    """The first sums of a panel, `vectors` for each row."""
+    """The first sums of a panel, `vectors` for each row; its rows a step apart, or as listed."""
     kind = _INTEGERS if width == 8 else _VECTOR
     sums = [_zeros(builder, vectors, kind) for _ in range(rows)]
     xs = _rows_from(builder, x, stride, rows)
     with cgutils.for_range(builder, K) as loop:
-        at = builder.add(panel, builder.mul(loop.index, step))
+        place = builder.mul(loop.index, step)
+        if listed:
+            entry = builder.add(step, builder.mul(loop.index, _I64(8)))
+            place = builder.load(builder.inttoptr(entry, _I64.as_pointer()))
+        at = builder.add(panel, place)
         sizes = [_I64(_bytes_of_lanes(width) * v) for v in range(vectors)]
         weights = [_vector(builder, builder.add(at, size), width) for size in sizes]
         for r in range(rows):
@@ -127,33 +134,42 @@ def _walk(
             builder.store(builder.load(place), target, align=4)
 
 
-@intrinsic
-def _all_rows(
-    context: Any, panel: Any, step: Any, width: Any, x: Any, stride: Any, K: Any,
-    out: Any, out_stride: Any, rows: Any,
-) -> Any:  # fmt: skip
+def _for_all_rows(widths: Sequence[int], listed: bool) -> Any:
     """A panel with up to `_ROWS` rows: of each width and count there is code of its own."""
 
-    def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        panel, step, width, x, stride, K, out, out_stride, rows = values
-        whole, half = PANEL // _LANES, PANEL // _LANES // 2
-        for bits in _WIDTHS:
-            with builder.if_then(builder.icmp_signed("==", width, _I64(bits))):
-                second = builder.add(panel, _I64(half * _bytes_of_lanes(bits)))
-                behind = builder.add(out, _I64(half * _LANES * 4))
-                for R in range(1, _ROWS + 1):
-                    with builder.if_then(builder.icmp_signed("==", rows, _I64(R))):
-                        walks = [(panel, out, whole)]
-                        if R > _FEW:
-                            walks = [(panel, out, half), (second, behind, half)]
-                        for first, to, vectors in walks:
-                            _walk(
-                                builder, first, step, x, stride, K, to, out_stride,
-                                bits, R, vectors,
-                            )  # fmt: skip
-        return target.get_dummy_value()
+    @intrinsic
+    def multiply_panel(
+        context: Any, panel: Any, step: Any, width: Any, x: Any, stride: Any, K: Any,
+        out: Any, out_stride: Any, rows: Any,
+    ) -> Any:  # fmt: skip
+        def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+            panel, step, width, x, stride, K, out, out_stride, rows = values
+            whole, half = PANEL // _LANES, PANEL // _LANES // 2
+            for bits, R in product(widths, range(1, _ROWS + 1)):
+                wanted = [
+                    builder.icmp_signed("==", value, _I64(number))
+                    for value, number in ((width, bits), (rows, R))
+                ]
+                with builder.if_then(builder.and_(*wanted)):
+                    second = builder.add(panel, _I64(half * _bytes_of_lanes(bits)))
+                    behind = builder.add(out, _I64(half * _LANES * 4))
+                    walks = [(panel, out, whole)]
+                    if R > _FEW:
+                        walks = [(panel, out, half), (second, behind, half)]
+                    for first, to, vectors in walks:
+                        _walk(
+                            builder, first, step, x, stride, K, to, out_stride,
+                            bits, R, vectors, listed,
+                        )  # fmt: skip
+            return target.get_dummy_value()
 
-    return types.void(*(types.int64,) * 9), code
+        return types.void(*(types.int64,) * 9), code
+
+    return multiply_panel
+
+
+_all_rows = _for_all_rows(_WIDTHS, listed=False)
+_all_rows_listed = _for_all_rows(_FLOATS, listed=True)
 
 
 @jitted
@@ -173,22 +189,37 @@ def multiply(
         x, out, rows = x + stride * count, out + out_stride * count, rows - count
 
 
+@jitted
+def multiply_listed(
+    panel: int, places: int, width: int, x: int, stride: int, K: int,
+    out: int, out_stride: int, rows: int,
+) -> None:  # fmt: skip
+    """As `multiply`, with the rows of the panel whose offsets in bytes stand in `places`."""
+    groups = (rows + _ROWS - 1) // _ROWS
+    for group in range(groups):
+        count = (rows + groups - group - 1) // (groups - group)
+        _all_rows_listed(panel, places, width, x, stride, K, out, out_stride, count)
+        x, out, rows = x + stride * count, out + out_stride * count, rows - count
+
+
 @intrinsic
 def _dots(
     context: Any, queries: Any, stride: Any, keys: Any, key_stride: Any, D: Any,
-    out: Any, out_stride: Any, rows: Any, columns: Any,
+    out: Any, out_stride: Any, rows: Any, columns: Any, width: Any,
 ) -> Any:  # fmt: skip
     """Up to two queries and four keys at a time; D is a multiple of a vector's lanes."""
 
-    def tile(builder: Any, values: Any, R: int, N: int) -> None:
+    def tile(builder: Any, values: Any, R: int, N: int, bits: int) -> None:
         queries, stride, keys, key_stride, D, out, out_stride = values
         sums = [_zeros(builder, N) for _ in range(R)]
         qs, ks = _rows_from(builder, queries, stride, R), _rows_from(builder, keys, key_stride, N)
         with cgutils.for_range_slice(builder, _I64(0), D, _I64(_LANES)) as (index, _):
-            offset = builder.mul(index, _I64(4))
             both = [
-                [_vector(builder, builder.add(row, offset), 32) for row in rows]
-                for rows in (qs, ks)
+                [
+                    _vector(builder, builder.add(row, builder.mul(index, _I64(size // 8))), kind)
+                    for row in rows
+                ]
+                for rows, size, kind in ((qs, 32, 32), (ks, abs(bits), bits))
             ]
             for r in range(R):
                 for n in range(N):
@@ -199,18 +230,17 @@ def _dots(
                 builder.store(_total(builder, builder.load(place)), target, align=4)
 
     def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-        *values, rows, columns = values
-        for R in (1, 2):
-            for N in (1, 4):
-                wanted = builder.and_(
-                    builder.icmp_signed("==", rows, _I64(R)),
-                    builder.icmp_signed("==", columns, _I64(N)),
-                )
-                with builder.if_then(wanted):
-                    tile(builder, values, R, N)
+        *values, rows, columns, width = values
+        for R, N, bits in product((1, 2), (1, 4), _FLOATS):
+            wanted = [
+                builder.icmp_signed("==", value, _I64(number))
+                for value, number in ((rows, R), (columns, N), (width, bits))
+            ]
+            with builder.if_then(builder.and_(builder.and_(*wanted[:2]), wanted[2])):
+                tile(builder, values, R, N, bits)
         return target.get_dummy_value()
 
-    return types.void(*(types.int64,) * 9), code
+    return types.void(*(types.int64,) * 10), code
 
 
 def _total(builder: Any, vector: Any) -> Any:
@@ -232,18 +262,21 @@ def _total(builder: Any, vector: Any) -> Any:
 @jitted
 def dots(
     queries: int, stride: int, keys: int, key_stride: int, D: int,
-    out: int, out_stride: int, rows: int, columns: int,
+    out: int, out_stride: int, rows: int, columns: int, width: int,
 ) -> None:  # fmt: skip
-    """Dot products of queries (rows, D) and keys (columns, D), to out; strides in bytes."""
+    """Dot products of queries (rows, D) and keys (columns, D), to out (rows, columns).
+
+    Strides are in bytes, D is a multiple of 16; the keys' numbers are of a width (see `multiply`).
+    """
     for n in range(0, columns - 3, 4):
         for r in range(0, rows, 2):
             _dots(
                 queries + stride * r, stride, keys + key_stride * n, key_stride, D,
-                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 4,
+                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 4, width,
             )  # fmt: skip
     for n in range(columns // 4 * 4, columns):
         for r in range(0, rows, 2):
             _dots(
                 queries + stride * r, stride, keys + key_stride * n, key_stride, D,
-                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 1,
+                out + out_stride * r + 4 * n, out_stride, min(rows - r, 2), 1, width,
             )  # fmt: skip

@@ -125,7 +125,7 @@ def test_logits_and_cache_are_those_of_the_model(sizes, T: int, lengths: tuple[i
         cache.truncate(lengths)
     tokens = tokens_of(1, len(lengths), T)
     torch.testing.assert_close(fast(tokens, ours), model(tokens, theirs), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.keys, theirs.keys, atol=3e-5, rtol=1e-5)  # keys of up to 8
 
 
 @pytest.mark.parametrize("sizes", WAYS.values(), ids=WAYS)

@@ -119,7 +119,7 @@ FLOORS = (
 GROUND = {  # lessons 00 to 03, and what all share
     *("transformer", "attention", "rotary", "norm", "config", "config_fields", "sampling"),
     *("batch", "decoding", "ragged", "kv_cache", "roofline"),
-    *("tokens", "modules", "files", "kept", "whole", "moved"),
+    *("tokens", "modules", "files", "kept", "whole", "moved", "threads"),
 }
 ROOMS = GROUND.union(*FLOORS)
 

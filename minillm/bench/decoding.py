@@ -8,7 +8,7 @@ from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import stories
-from minillm.fast.linear import kernel_names
+from minillm.fast.model import kernel_names
 from minillm.kv_cache import KVCache
 from minillm.measure.timing import interleave
 from minillm.tokens import encode

@@ -14,7 +14,7 @@ from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError
 from minillm.checkpoint import folder
 from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached
-from minillm.fast.linear import kernel_names
+from minillm.fast.model import kernel_names
 from minillm.measure.timing import interleave
 from minillm.tokens import encode
 from minillm.transformer import Transformer

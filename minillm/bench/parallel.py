@@ -18,8 +18,7 @@ from minillm.bench.rows import Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached
-from minillm.fast.linear import kernel_names
-from minillm.fast.model import optimized
+from minillm.fast.model import kernel_names, optimized
 from minillm.jacobi import GUESSES, decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
 from minillm.measure.repetition import distinct

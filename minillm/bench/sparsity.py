@@ -17,8 +17,7 @@ from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, openings
 from minillm.decoding import Step, decode_cached
 from minillm.fast.draft import Int8Draft
-from minillm.fast.linear import kernel_names
-from minillm.fast.model import optimized
+from minillm.fast.model import kernel_names, optimized
 from minillm.fast.skipping_model import skipping
 from minillm.measure.timing import Pair, interleave
 from minillm.sparsity.skipping import mlp_bytes

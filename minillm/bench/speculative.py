@@ -21,8 +21,7 @@ from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached, generators
 from minillm.fast.draft import Int8Draft
-from minillm.fast.linear import kernel_names
-from minillm.fast.model import optimized
+from minillm.fast.model import kernel_names, optimized
 from minillm.kv_cache import KVCache
 from minillm.measure.repetition import distinct
 from minillm.measure.timing import Pair, interleave

@@ -1,7 +1,8 @@
 """`minillm generate "Once upon a time"`: write on, and say what it cost.
 
-The text streams to stdout, the report (tokens/s of prefill and decode, bytes of the cache) goes to
-stderr. The same command gives the same text; another `--seed` gives another.
+The text streams to stdout, the report (tokens/s of prefill and decode, bytes of the cache, what
+multiplied the matrices) goes to stderr. The same command gives the same text; another `--seed`
+gives another.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from minillm.checkpoint import folder, load, shipped
 from minillm.commands.named_path import named_path
 from minillm.config import ModelConfig
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
+from minillm.fast.model import kernel_names, optimized
 from minillm.files import read_json
 from minillm.kv_cache import kv_bytes
 from minillm.sampling import Sampler
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens (all)")
     add("--top-p", type=float, default=1.0, metavar="P", help="and the fewest that reach P (1.0)")
     add("--seed", type=int, default=0, help="of the draws (0)")
+    add("--readable", action="store_true", help="decode with the readable model, not its fast twin")
     add("--no-cache", action="store_true", help="recompute the whole text for every token")
     add("--device", default="cpu", help="cpu, cuda, mps, ... (cpu)")
     add("--dtype", choices=_DTYPES, default="float32", help="of weights and cache (float32)")
@@ -56,6 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
     dtype = _DTYPES[arguments.dtype]
     model, tokenizer = load(arguments.model, arguments.device, dtype)
+    if not (arguments.readable or arguments.no_cache):
+        model = optimized(model)
     prompt = encode(tokenizer, arguments.prompt)
     decode = decode_recomputed if arguments.no_cache else decode_cached
     steps = decode(
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         stop=_ends(folder(arguments.model), tokenizer),
     )
     report = _stream(steps, prompt, tokenizer, model.config, dtype)
-    print(report, file=sys.stderr)
+    print(f"{report}; {kernel_names(model)}", file=sys.stderr)
 
 
 def _check(prompt: str, seed: int) -> None:

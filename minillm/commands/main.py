@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from minillm.commands.threads import thread_settings
+from minillm.threads import thread_settings
 
 __all__ = ["main"]
 

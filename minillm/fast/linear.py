@@ -28,7 +28,6 @@ __all__ = [
     "Kernel",
     "KernelLinear",
     "available",
-    "kernel_names",
     "prepare",
     "race",
     "stock_kernel",
@@ -133,12 +132,3 @@ def stock_kernel() -> str:
     blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     name = blas.group(1) if blas else "unknown"
     return f"F.linear float32 (BLAS {name}, {torch.backends.cpu.get_cpu_capability()})"
-
-
-def kernel_names(model: nn.Module) -> str:
-    """What multiplies a model's matrices."""
-    names = {x.name for x in model.modules() if isinstance(x, FastLinear)}
-    if not names:
-        return stock_kernel()
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{', '.join(sorted(names))} float32 ({capability}), compiled loops between"

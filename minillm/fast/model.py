@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from minillm.attention import Cache
 from minillm.fast.block import FusedBlock, FusedNorm
 from minillm.fast.layers import MOST, Layers
-from minillm.fast.linear import BLOCK, FastLinear, available, race
+from minillm.fast.linear import BLOCK, FastLinear, available, race, stock_kernel
 from minillm.kv_cache import KVCache
 from minillm.measure.timing import interleave
 from minillm.modules import copied
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Transformer
 
-__all__ = ["ONE_CALL", "FastTransformer", "optimized"]
+__all__ = ["ONE_CALL", "FastTransformer", "fuse_blocks", "kernel_names", "optimized", "stay"]
 
 ONE_CALL = "one call"
 _CACHED = 64  # tokens behind which the two ways are raced
@@ -177,3 +177,17 @@ def fuse_blocks(fast: Transformer) -> None:
             fast.blocks[index] = FusedBlock(block)
     if FusedNorm.fits(fast.norm):
         fast.set_submodule("norm", FusedNorm(fast.norm))
+
+
+def kernel_names(model: Transformer) -> str:
+    """What multiplies a model's matrices."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if isinstance(model, FastTransformer):
+        kept = str(model.layers.dtype).removeprefix("torch.")
+        return f"one call for all layers, weights in {kept} ({capability})"
+    names = {x.name for x in model.modules() if isinstance(x, FastLinear)}
+    if (model.device.type, model.dtype) != ("cpu", torch.float32):
+        return f"F.linear {str(model.dtype).removeprefix('torch.')} on {model.device}"
+    if not names:
+        return stock_kernel()
+    return f"{', '.join(sorted(names))} float32 ({capability}), compiled loops between"

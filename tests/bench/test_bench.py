@@ -231,4 +231,17 @@ def test_a_text_beside_others_is_the_text_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(machine, "_PAIRS", 1)
     monkeypatch.setattr(machine, "_STARTED", 0.0)
     found = measure("machine/busy")
-    assert (found.check, found.pairs) == ("the same 4 tokens", 1)
+    assert (found.check, found.pairs) == ("the same 4 tokens", 3)  # one is too few, and so are two
+
+
+def test_a_row_that_says_nothing_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy, quiet = [(1.0, 1.0), (1.0, 3.0)] * 4, [(1.0, 2.0)] * 40
+    runs = iter([noisy, quiet, noisy, noisy, noisy])
+    entry = rows._Entry("nothing", lambda: rows.Measured(next(runs), "none", "none"))
+    monkeypatch.setitem(rows.ROWS, "test", entry)
+    found = measure("test")
+    assert (found.ratio, found.pairs) == (2.0, 48)
+    found = measure("test")
+    assert (found.ratio, found.pairs) == (None, 24)
+    assert found.reason is not None
+    assert "too noisy" in found.reason

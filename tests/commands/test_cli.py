@@ -1,6 +1,7 @@
 """The command line: what it prints, and one line and exit code 2 for every bad input."""
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,11 @@ def test_the_text_streams_to_stdout_and_the_report_to_stderr(capsys: pytest.Capt
     cached = len(prompt) + 11
     assert err.startswith(f"prefill {len(prompt)} tokens: ")
     assert "decode 11 tokens: " in err
-    assert err.endswith(f"cache {cached} tokens: {8192 * cached:,} bytes\n")
+    assert f"; cache {cached} tokens: {8192 * cached:,} bytes; " in err
+    assert main([*argv, "--readable"]) == 0
+    readable = capsys.readouterr()
+    assert readable.out == out
+    assert re.search(r"bytes; F\.linear float32 .*\n$", readable.err)
 
 
 def test_text_depends_on_the_seed_but_not_on_the_cache(capsys: pytest.CaptureFixture[str]):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minillm.commands import threads
+from minillm import threads
 from minillm.commands.main import main
-from minillm.commands.threads import granted_cores, thread_settings
+from minillm.threads import granted_cores, thread_settings
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="OpenMP of Linux")
 

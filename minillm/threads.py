@@ -1,4 +1,4 @@
-"""How a command's threads wait for each other, and how many there are.
+"""How torch's threads wait for each other, and how many there are.
 
 OpenMP's threads meet at a barrier after every product. On Linux they spin there by default, and
 wait for a thread whose core another process holds. After 1,000 looks they should sleep instead:
@@ -13,16 +13,20 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["granted_cores", "thread_settings"]
+__all__ = ["OWN_SETTINGS", "granted_cores", "thread_settings"]
 
-_OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+OWN_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 _SPINS = 1000
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def thread_settings(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables to add to an environment; none where the user has set one of them."""
-    if sys.platform != "linux" or any(name in inherited for name in _OWN):
+    """The variables that an environment lacks; none where the user has set one of them.
+
+    Commands set them, and so do the kernels of `minillm lab`. In a process of one's own they must
+    stand before torch is loaded; lesson 03 shows what this says there.
+    """
+    if sys.platform != "linux" or any(name in inherited for name in OWN_SETTINGS):
         return {}
     settings, visible = {"GOMP_SPINCOUNT": str(_SPINS)}, len(os.sched_getaffinity(0))
     if (granted := granted_cores()) < visible:

@@ -21,7 +21,7 @@ from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts, stories
 from minillm.decoding import Step, decode_cached
 from minillm.fast.int8_model import INT8, optimized_int8
-from minillm.fast.model import optimized
+from minillm.fast.model import kernel_names, optimized
 from minillm.kv_cache import KVCache
 from minillm.measure.timing import Pair, interleave
 from minillm.quantization.model import QuantizedTransformer, quantize_model
@@ -124,4 +124,4 @@ def _interleaved(tokenizer: Tokenizer, ours: Texts, theirs: Texts) -> list[Pair[
 
 def _measured(pairs: list[Pair[Any, Any]], check: str, twin: Transformer) -> Measured:
     seconds = [(p.our_seconds / _NEW_TOKENS, p.their_seconds / _NEW_TOKENS) for p in pairs]
-    return Measured(seconds, check, f"{twin.head.name}, compiled loops between")
+    return Measured(seconds, check, kernel_names(twin))

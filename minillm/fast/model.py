@@ -17,14 +17,29 @@ from torch import Tensor, nn
 from minillm.attention import Cache
 from minillm.fast.block import FusedBlock, FusedNorm
 from minillm.fast.layers import MOST, Layers
-from minillm.fast.linear import BLOCK, FastLinear, available, race, stock_kernel
+from minillm.fast.linear import (
+    BLOCK,
+    FastLinear,
+    KernelLinear,
+    available,
+    race,
+    stock_kernel,
+)
 from minillm.kv_cache import KVCache
 from minillm.measure.timing import interleave
 from minillm.modules import copied
 from minillm.norm import RMSNorm
 from minillm.transformer import MLP, Transformer
 
-__all__ = ["ONE_CALL", "FastTransformer", "fuse_blocks", "kernel_names", "optimized", "stay"]
+__all__ = [
+    "ONE_CALL",
+    "FastTransformer",
+    "fuse_blocks",
+    "kernel_names",
+    "optimized",
+    "stay",
+    "weight_size",
+]
 
 ONE_CALL = "one call"
 _CACHED = 64  # tokens behind which the two ways are raced
@@ -181,13 +196,22 @@ def fuse_blocks(fast: Transformer) -> None:
 
 def kernel_names(model: Transformer) -> str:
     """What multiplies a model's matrices."""
+    if (model.device.type, model.dtype) != ("cpu", torch.float32):
+        return f"F.linear {_short(model.dtype)} on {model.device}"
     capability = torch.backends.cpu.get_cpu_capability()
     if isinstance(model, FastTransformer):
-        kept = str(model.layers.dtype).removeprefix("torch.")
-        return f"one call for all layers, weights in {kept} ({capability})"
-    names = {x.name for x in model.modules() if isinstance(x, FastLinear)}
-    if (model.device.type, model.dtype) != ("cpu", torch.float32):
-        return f"F.linear {str(model.dtype).removeprefix('torch.')} on {model.device}"
+        return f"one call for all layers, weights in {_short(model.layers.dtype)} ({capability})"
+    names = {x.name for x in model.modules() if isinstance(x, KernelLinear)}
     if not names:
         return stock_kernel()
-    return f"{', '.join(sorted(names))} float32 ({capability}), compiled loops between"
+    return f"{', '.join(sorted(names))} ({capability}), compiled loops between"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def weight_size(model: Transformer) -> int:
+    """Bytes that a step reads for each number of a matrix, but for scales."""
+    dtype = model.layers.dtype if isinstance(model, FastTransformer) else model.dtype
+    return dtype.itemsize

@@ -27,7 +27,7 @@ from minillm.whole import whole, wholes
 __all__ = ["Machine", "measure_machine", "measure_tokens", "reading", "reference_run"]
 
 _REFERENCE = Path(__file__).parents[1] / "data" / "reference_run.json"
-_SIZES = tuple(mib << 20 for mib in (1, 4, 16, 64, 128))  # bytes of the working sets
+_SIZES = tuple(mib << 20 for mib in (1, 4, 16, 32, 64, 128))  # bytes of the working sets
 _COLUMNS = 1024  # of the matrix that is read
 _SIDE, _LARGE_SIDE = 1024, 4096  # of the squares that are multiplied: on a CPU, elsewhere
 _CALLS = 100  # of the tiny operation, between two looks at the clock

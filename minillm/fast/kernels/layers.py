@@ -30,7 +30,7 @@ from minillm.fast.kernels.memory import (
 from minillm.fast.kernels.panels import PANEL, dots, multiply, multiply_listed
 from minillm.fast.kernels.team import LINE, claim, done, fetch, pause, publish, wait
 
-__all__ = ["CALL", "EACH", "MOST", "help_with", "lead"]
+__all__ = ["CALL", "EACH", "MOST", "help_with", "lead", "share"]
 
 MOST = 64  # rows of a call
 _BYTES = 4  # of a float32
@@ -295,7 +295,7 @@ def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
 
 
 @jitted
-def _share(call: Any, own: int) -> int:
+def share(call: Any, own: int) -> int:
     """A thread's share of a call; the longest it has waited for another thread, in looks."""
     longest = 0
     for index in range(call.first, call.last):
@@ -327,7 +327,7 @@ def lead(calls: Any) -> int:
         publish(phase, number << 32)
     publish(at, number)
     calls[1] = call
-    longest = _share(calls[1], call.own)
+    longest = share(calls[1], call.own)
     if call.first == 0:
         norm = call.norms + 2 * call.L * call.C * _BYTES
         float32.norm(call.x, norm, call.eps, call.x, call.B * call.T, call.C)
@@ -349,5 +349,5 @@ def help_with(calls: Any, thread: int, patience: int) -> None:
         if fetch(at) == number:
             if thread >= call.threads:
                 return
-            _share(call, call.own + thread * call.own_bytes)
+            share(call, call.own + thread * call.own_bytes)
             last, looks = number, 0

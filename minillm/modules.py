@@ -52,6 +52,7 @@ def swapped(model: Transformer, replacements: Mapping[nn.Module, nn.Module]) -> 
         model: stays as it is.
         replacements: by the modules of `model` in whose places they stand.
     """
-    if any(type(block) is not Block for block in model.blocks):
+    own_pass = type(model).hidden is not Transformer.hidden
+    if own_pass or any(type(block) is not Block for block in model.blocks):
         raise ValueError("swap modules of the plain model, then optimize it")
     return copied(model, {weight: weight for weight in model.parameters()} | dict(replacements))

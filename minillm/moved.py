@@ -36,7 +36,7 @@ _LIBRARY = {
     "lookahead_verification": "lookahead.verification",
     "lookahead_window": "lookahead.window",
     "machine": "measure.machine",
-    "megakernel": "fast.megakernel",
+    "megakernel": "fast.draft",
     "neurons": "sparsity.neurons",
     "ngram_pool": "lookahead.pool",
     "noise": "batch",

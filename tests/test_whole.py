@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import jaxtyping
@@ -14,8 +15,8 @@ import minillm
 from minillm import KVCache
 from minillm.data.heldout import openings
 from minillm.decoding import decode_cached, decode_recomputed, generators
+from minillm.fast.draft import Int8Draft
 from minillm.fast.int8_model import INT8, optimized_int8
-from minillm.fast.megakernel import Megakernel
 from minillm.fast.outliers import OutlierLinear
 from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
@@ -95,7 +96,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "lookup": lambda n: lookup([1, 2, 1], n),
     "NGramPool, n": lambda n: NGramPool(n, 2),
     "NGramPool, bound": lambda n: NGramPool(2, n),
-    "a step's token": lambda n: megakernel()(n, cache()),
+    "a step's token": lambda n: int8_draft().step(n, KVCache(int8_draft().twin.config, 1, 8)),
     "distinct": lambda n: distinct([1, 2, 3], n),
     "repetition": lambda n: repetition(MODEL, TWO, 1.0, max_new_tokens=n),
     "acceptance": lambda n: acceptance(MODEL, MODEL, TWO, max_new_tokens=n),
@@ -132,8 +133,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def megakernel() -> Megakernel:
-    return Megakernel(tiny(minillm, dtype=torch.float32, hidden_act="relu"))
+@lru_cache
+def int8_draft() -> Int8Draft:
+    return Int8Draft(tiny(minillm, dtype=torch.float32, hidden_act="relu", head_dim=32))
 
 
 @pytest.fixture

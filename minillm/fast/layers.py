@@ -39,11 +39,13 @@ from minillm.kv_cache import KVCache
 from minillm.rotary import Rotary, Rotation
 from minillm.sparsity.skipping import Reading
 from minillm.transformer import Transformer
+from minillm.whole import whole
 
 __all__ = ["MOST", "Layers"]
 
 _BYTES = 4  # of a float32
 _WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16, torch.int8: 8}
+_SMALL = 4 << 20  # bytes of matrices, which one thread reads before another has waked
 _EIGHTH = 8  # attention weights that are added up at a time
 _EACH = Struct(f"{len(EACH)}q")
 _FIELDS: Any = CALL.fields
@@ -95,6 +97,9 @@ class Layers:
         self.nbytes = self._matrices.nbytes
         norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
         self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
+        with torch.inference_mode():
+            self._embedding = model.embed(torch.arange(model.config.vocab_size, device="cpu"))
+        self._rotation = model.rotary.cos.clone(), model.rotary.sin.clone()
         self._get_ready()
 
     @staticmethod
@@ -142,6 +147,7 @@ class Layers:
         }
         for name, buffer in self._between.items():
             call[name] = buffer.data_ptr()
+        self._x = torch.zeros(C, dtype=torch.float32, device="cpu")
         self._phases = torch.zeros((5 * L + 1) * LINE, dtype=torch.uint8, device="cpu")
         call["phases"], call["norms"] = self._phases.data_ptr(), self._norms.data_ptr()
         call["eps"], call["silu"] = config.rms_norm_eps, config.hidden_act == "silu"
@@ -187,7 +193,12 @@ class Layers:
         return 3 * MOST * widest if self.dtype == torch.int8 else 0
 
     def takes(
-        self, cache: Cache | None, tokens: Tensor, positions: Tensor | None, mask: Tensor | None
+        self,
+        cache: Cache | None,
+        depth: int,
+        tokens: Tensor,
+        positions: Tensor | None,
+        mask: Tensor | None,
     ) -> TypeGuard[KVCache]:
         """Whether calls can do a pass: with a cache in float32, and few rows if there is a mask.
 
@@ -199,9 +210,7 @@ class Layers:
             return False
         if len(cache.lengths) != B:  # which the twin refuses
             return False
-        shape, buffers = (self._L, B, self._G, cache.capacity, self._D), (cache.keys, cache.values)
-        if not all(buffer.shape == shape and plain_numbers(buffer) for buffer in buffers):
-            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
+        self._require(cache, depth, B)
         return (
             T > 0
             and (mask is None or (mask.dtype == torch.bool and mask.shape in ((T, T), (B, T, T))))
@@ -210,10 +219,16 @@ class Layers:
             and not torch.is_autocast_enabled("cpu")
         )
 
+    def _require(self, cache: KVCache, depth: int, B: int) -> None:
+        shape, buffers = (depth, B, self._G, cache.capacity, self._D), (cache.keys, cache.values)
+        if not all(buffer.shape == shape and plain_numbers(buffer) for buffer in buffers):
+            raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
+
     def __call__(
         self,
         x: Float[Tensor, "B T C"],
         cache: KVCache,
+        depth: int,
         rotary: Rotary,
         positions: Tensor | None,
         mask: Tensor | None,
@@ -222,6 +237,7 @@ class Layers:
 
         Args:
             x: may be overwritten.
+            depth: of how many of the first layers.
         """
         B, T, _ = x.shape
         starts, turns, rotation = cache.starts(T), cache.lengths, (rotary.cos, rotary.sin)
@@ -229,12 +245,12 @@ class Layers:
             rotation = rotary(list(starts), T, positions)
             turns = tuple(T * b if rotation[0].ndim == 4 else 0 for b in range(B))
         if B * T <= MOST:
-            return self._block(x, cache, starts, rotation, turns, mask)
+            return self._block(x, cache, depth, starts, rotation, turns, mask)
         parts, behind = [], 0
         for part in x.split(MOST // B, dim=1):
             places = [[place + behind for place in row] for row in (starts, turns)]
             part = part.contiguous()
-            parts.append(self._block(part, cache, places[0], rotation, places[1], None))
+            parts.append(self._block(part, cache, depth, places[0], rotation, places[1], None))
             behind += part.shape[1]
         return torch.cat(parts, dim=1)
 
@@ -242,6 +258,7 @@ class Layers:
         self,
         x: Tensor,
         cache: KVCache,
+        depth: int,
         starts: Sequence[int],
         rotation: Rotation,
         turns: Sequence[int],
@@ -257,9 +274,11 @@ class Layers:
             pack_into(f"{B}q", self._memory, _AT["turns"], *turns)
             addresses = (y.data_ptr() for y in (cache.keys, cache.values, *rotation, visible))
             turn = T * T if visible.ndim == 3 else 0
-            self._make(0, 5 * self._L, B, T, cache.capacity, x.data_ptr(), 0, *addresses, turn)
+            self._make(0, 5 * depth, B, T, cache.capacity, x.data_ptr(), 0, *addresses, turn, 0)
             if self._readings:
-                for reading, neurons in zip(self._readings, self._opened.tolist(), strict=True):
+                for reading, neurons in zip(
+                    self._readings[:depth], self._opened.tolist(), strict=False
+                ):
                     reading.count(neurons)
         return x
 
@@ -270,14 +289,40 @@ class Layers:
         logits = torch.empty(*shape, self._parts[-1] * PANEL, dtype=torch.float32, device="cpu")
         rows = hidden.numel() // C
         with self._lock:
-            self._make(
-                last, last + 1, 1, rows, 0, hidden.data_ptr(), logits.data_ptr(), 0, 0, 0, 0, 0, 0
-            )
+            at, to = hidden.data_ptr(), logits.data_ptr()
+            self._make(last, last + 1, 1, rows, 0, at, to, *[0] * 7)
         return logits if logits.shape[-1] == self._V else logits[..., : self._V]
+
+    def step(self, token: int, cache: KVCache) -> Float[Tensor, " V"]:
+        """The logits behind one token of one row, which the cache then holds: all in one call.
+
+        Raises:
+            ValueError: a token or position that the model does not know, or a cache of another
+                model or batch, or one without room.
+        """
+        token, (cos, sin) = whole("token", token, most=self._V - 1), self._rotation
+        self._require(cache, self._L, 1)
+        [start] = cache.starts(1)
+        if start >= len(cos):
+            raise ValueError(f"position {start} is beyond the context of {len(cos)} tokens")
+        logits = torch.empty(self._parts[-1] * PANEL, dtype=torch.float32, device="cpu")
+        embedded = self._embedding.data_ptr() + _BYTES * token * self._embedding.shape[1]
+        with self._lock:
+            if cache.capacity > self._slots:
+                self._make_room(cache.capacity)
+            pack_into("q", self._memory, _AT["starts"], start)
+            pack_into("q", self._memory, _AT["turns"], start)
+            addresses = (y.data_ptr() for y in (cache.keys, cache.values, cos, sin, _causal(1)))
+            self._make(
+                *(0, 5 * self._L + 1, 1, 1, cache.capacity, self._x.data_ptr(), logits.data_ptr()),
+                *(*addresses, 0, embedded),
+            )
+        cache.advance(1)
+        return logits[: self._V]
 
     def _make(self, first: int, last: int, *rest: int) -> None:
         """The phases from first to before last of the next call; the rest as `EACH` has it."""
-        team = TEAM.threads()
+        team = 1 if self.nbytes < _SMALL else TEAM.threads()
         _EACH.pack_into(self._memory, _AT[EACH[0]], first, last, team, *rest)
         TEAM.call(self._calls, team)
 
@@ -300,7 +345,8 @@ def _is_int8(model: Transformer) -> bool:
     linears = list(_in_reading_order(model))
     return (
         all(type(x) is Int8DynamicLinear and x.bias is None for x in linears)
-        and all(x.integers.is_cpu and x.integers.shape[1] % 2 == 0 for x in linears)
+        and all(x.integers.is_cpu for x in linears)
+        and model.config.hidden_size % 2 == 0  # inputs are read in pairs
         and FusedNorm.fits(model.norm)
     )
 

@@ -75,9 +75,10 @@ class FastTransformer(Transformer):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        if not self.layers.takes(cache, tokens, positions, mask):
+        depth = len(self.blocks)
+        if not self.layers.takes(cache, depth, tokens, positions, mask):
             return super().hidden(tokens, cache, positions=positions, mask=mask)
-        x = self.layers(self.embed(tokens), cache, self.rotary, positions, mask)
+        x = self.layers(self.embed(tokens), cache, depth, self.rotary, positions, mask)
         cache.advance(tokens.shape[1])
         return x
 

@@ -22,6 +22,7 @@ __all__ = ["MOST_THREADS", "TEAM", "Team"]
 
 MOST_THREADS = 4  # threads; on two cores two are measured
 _LOOKS = 20_000  # some hundred microseconds: longer than any part, shorter than a process's turn
+_PATIENCE = 200_000
 _LEAST, _LONGEST = 0.005, 0.64  # seconds alone after a long wait
 
 
@@ -69,7 +70,7 @@ class _Helper:
 
     def _serve(self, number: int) -> None:
         while True:
-            help_with(self._invited.get(), number, _LOOKS)
+            help_with(self._invited.get(), number, _PATIENCE)
             self._serving = None
 
 

@@ -16,6 +16,8 @@ from minillm.fast.kernels.team import claim
 from minillm.fast.layers import MOST, Layers
 from minillm.fast.model import ONE_CALL, FastTransformer, optimized
 from minillm.kv_cache import KVCache
+from minillm.modules import swapped
+from minillm.speculative.drafters import early_exit
 
 SIZES = {"head_dim": 32, "hidden_size": 40, "intermediate_size": 72, "vocab_size": 50}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -129,6 +131,21 @@ def test_a_model_of_another_kind_is_refused(sizes) -> None:
     with pytest.raises(ValueError, match="the library's own model"):
         optimized(model_of(**sizes), ONE_CALL)
     assert not isinstance(optimized(model_of(**sizes)), FastTransformer)
+
+
+def test_the_first_layers_are_a_model_of_their_own() -> None:
+    model = model_of(num_hidden_layers=3)
+    fast, plain = early_exit(optimized(model, ONE_CALL), 2), early_exit(model, 2)
+    ours, theirs = (KVCache(plain.config, 1, 16) for _ in range(2))
+    for T in (5, 1):
+        tokens = tokens_of(T, 1, T)
+        torch.testing.assert_close(fast(tokens, ours), plain(tokens, theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_modules_are_swapped_in_the_readable_model_only() -> None:
+    fast = optimized(model_of(), ONE_CALL)
+    with pytest.raises(ValueError, match="swap modules of the plain model, then optimize it"):
+        swapped(fast, {})
 
 
 def test_a_team_changes_no_bit(four_threads) -> None:

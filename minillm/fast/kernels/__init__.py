@@ -2,5 +2,5 @@
 
 To read in this order: `memory` (how they compile), `float32` (between two matrices), `panels`
 (products of a few rows), `team` (threads that share work), `layers` (a step of a model), `neurons`
-(open gates alone), `int8` (products of bytes), `step` (a draft).
+(open gates alone), `int8` (products of bytes).
 """

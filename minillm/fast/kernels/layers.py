@@ -38,7 +38,7 @@ _EIGHTH = 8  # weights that are added up at a time
 _QKV, _ATTEND, _OUT, _GATE_UP, _DOWN, _HEAD = KINDS = range(6)  # of phases; five of each layer
 EACH = (
     *("first", "last", "threads", "B", "T", "slots", "x", "logits"),
-    *("keys", "values", "cos", "sin", "mask", "mask_turn"),
+    *("keys", "values", "cos", "sin", "mask", "mask_turn", "embedded"),
 )
 _SAME = (
     *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu"),
@@ -235,15 +235,16 @@ def _inputs(call: Any, kind: int, own: int) -> tuple[int, int]:
         return call.read, call.H * call.D
     if kind == _DOWN:
         return call.gated, call.parts[_GATE_UP] * PANEL
-    return call.x if kind == _HEAD else own, call.C
+    return call.x if kind == _HEAD and call.first > 0 else own, call.C
 
 
 @jitted
 def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
     """What a thread computes for itself before its first part: a norm, rows as integers."""
     R = call.B * call.T
-    if kind in (_QKV, _GATE_UP):
-        norm = call.norms + (2 * layer + kind // _GATE_UP) * call.C * _BYTES
+    if kind in (_QKV, _GATE_UP) or (kind == _HEAD and call.first == 0):
+        before = 2 * call.L if kind == _HEAD else 2 * layer + kind // _GATE_UP
+        norm = call.norms + before * call.C * _BYTES
         float32.norm(call.x, norm, call.eps, own, R, call.C)
     if call.skips and kind == _DOWN:
         _gather(call, layer, own)
@@ -325,10 +326,15 @@ def lead(calls: Any) -> int:
         phase = call.phases + LINE * index
         publish(phase + 8, 0)
         publish(phase, number << 32)
+    if call.embedded:
+        x = numba.carray(pointer(call.x), (call.C,))
+        embedding = numba.carray(pointer(call.embedded), (call.C,))
+        for c in range(call.C):
+            x[c] = embedding[c]
     publish(at, number)
     calls[1] = call
     longest = share(calls[1], call.own)
-    if call.first == 0:
+    if not call.logits:
         norm = call.norms + 2 * call.L * call.C * _BYTES
         float32.norm(call.x, norm, call.eps, call.x, call.B * call.T, call.C)
     return longest

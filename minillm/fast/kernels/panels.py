@@ -30,6 +30,7 @@ _LANES = 16 if _WIDE else 8  # of a vector
 _ROWS = 8 if _WIDE else 6  # whose sums stay in the processor's registers, a half panel each
 _FLOATS = (32, 16, -16)  # float32, float16, bfloat16
 _WIDTHS = (*_FLOATS, 8)  # int8
+_AHEAD = 4096  # bytes, so that memory works while the processor multiplies
 _FEW = 2  # rows whose sums stay there for a whole panel
 
 _F = ir.FloatType()
@@ -102,6 +103,15 @@ def _add_product(builder: Any, a: Any, b: Any, place: Any) -> None:
         builder.store(builder.add(_multiplied_pairs(builder, a, b), so_far), place)
 
 
+def _fetch_early(builder: Any, address: Any) -> None:
+    """Ask for the line at an address, into all caches; any address will do."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read, everywhere, data = _I32(0), _I32(3), _I32(1)
+    builder.call(prefetch, [builder.inttoptr(address, byte), to_read, everywhere, data])
+
+
 def _rows_from(builder: Any, address: Any, stride: Any, rows: int) -> list[Any]:
     return [builder.add(address, builder.mul(stride, _I64(r))) for r in range(rows)]
 
@@ -120,6 +130,8 @@ def _walk(
             entry = builder.add(step, builder.mul(loop.index, _I64(8)))
             place = builder.load(builder.inttoptr(entry, _I64.as_pointer()))
         at = builder.add(panel, place)
+        if not listed:
+            _fetch_early(builder, builder.add(at, _I64(_AHEAD)))
         sizes = [_I64(_bytes_of_lanes(width) * v) for v in range(vectors)]
         weights = [_vector(builder, builder.add(at, size), width) for size in sizes]
         for r in range(rows):
@@ -145,22 +157,20 @@ def _for_all_rows(widths: Sequence[int], listed: bool) -> Any:
         def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
             panel, step, width, x, stride, K, out, out_stride, rows = values
             whole, half = PANEL // _LANES, PANEL // _LANES // 2
-            for bits, R in product(widths, range(1, _ROWS + 1)):
-                wanted = [
-                    builder.icmp_signed("==", value, _I64(number))
-                    for value, number in ((width, bits), (rows, R))
-                ]
-                with builder.if_then(builder.and_(*wanted)):
+            for bits in widths:
+                with builder.if_then(builder.icmp_signed("==", width, _I64(bits))):
                     second = builder.add(panel, _I64(half * _bytes_of_lanes(bits)))
                     behind = builder.add(out, _I64(half * _LANES * 4))
-                    walks = [(panel, out, whole)]
-                    if R > _FEW:
-                        walks = [(panel, out, half), (second, behind, half)]
-                    for first, to, vectors in walks:
-                        _walk(
-                            builder, first, step, x, stride, K, to, out_stride,
-                            bits, R, vectors, listed,
-                        )  # fmt: skip
+                    for R in range(1, _ROWS + 1):
+                        walks = [(panel, out, whole)]
+                        if R > _FEW:
+                            walks = [(panel, out, half), (second, behind, half)]
+                        with builder.if_then(builder.icmp_signed("==", rows, _I64(R))):
+                            for first, to, vectors in walks:
+                                _walk(
+                                    builder, first, step, x, stride, K, to, out_stride,
+                                    bits, R, vectors, listed,
+                                )  # fmt: skip
             return target.get_dummy_value()
 
         return types.void(*(types.int64,) * 9), code

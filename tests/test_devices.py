@@ -27,7 +27,7 @@ SAMPLERS = [Sampler(0), Sampler(0.8, top_k=9, top_p=0.9)]
 
 
 def model(seed: int = 0) -> Transformer:
-    return tiny(minillm, dtype=torch.float32, hidden_act="relu", seed=seed)
+    return tiny(minillm, dtype=torch.float32, hidden_act="relu", head_dim=32, seed=seed)
 
 
 def texts(decode: Callable[..., Any], target: Transformer, sampler: Sampler) -> list[list[int]]:

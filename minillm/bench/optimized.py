@@ -101,8 +101,8 @@ def eight_at_400() -> Measured:
 def bandwidth() -> Measured:
     """The share of a decode step, 64 tokens cached, that reads weights; the rest is overhead.
 
-    It is the bandwidth that the step attains, over the one of a single large product of a row with
-    a matrix of as many bytes. Both run by themselves, each with its bytes in the caches.
+    It is the bandwidth that the step attains, over that of a sum of as many bytes. Both run by
+    themselves, each with its bytes in the caches.
     """
     model, tokenizer = load(_MODEL)
     fast = optimized(model)

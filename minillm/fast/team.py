@@ -3,7 +3,7 @@
 A helper waits for the next call in compiled code, without Python's lock, and after a while without
 one it goes to sleep. If another process has its core, all wait at the end of a part until that
 process has used up its turn: some milliseconds, where a whole step of a small model takes one. So
-after such a wait all calls are made alone for a while, and after the next one for twice as long.
+after such a wait all calls are made alone for a while, after the next one for four times as long.
 """
 
 import os
@@ -23,7 +23,7 @@ __all__ = ["MOST_THREADS", "TEAM", "Team"]
 MOST_THREADS = 4  # threads; on two cores two are measured
 _LOOKS = 20_000  # some hundred microseconds: longer than any part, shorter than a process's turn
 _PATIENCE = 200_000
-_LEAST, _LONGEST = 0.005, 0.64  # seconds alone after a long wait
+_LEAST, _MORE, _LONGEST = 0.01, 4, 0.64  # seconds alone after a long wait
 
 
 class Team:
@@ -53,7 +53,7 @@ class Team:
         """For a while; for longer if the last time was not long ago."""
         now = self._clock()
         soon = now - self._until < 10 * self._rest
-        self._rest = min(2 * self._rest, _LONGEST) if soon else _LEAST
+        self._rest = min(_MORE * self._rest, _LONGEST) if soon else _LEAST
         self._until = now + self._rest
 
 

@@ -200,12 +200,12 @@ def test_after_a_long_wait_calls_are_made_alone_for_a_while(monkeypatch, four_th
         return now[0] - start
 
     assert ours.threads() == 4
-    assert alone_after_a_wait() == pytest.approx(0.005, abs=0.002)
     assert alone_after_a_wait() == pytest.approx(0.01, abs=0.002)
-    assert alone_after_a_wait() == pytest.approx(0.02, abs=0.002)
+    assert alone_after_a_wait() == pytest.approx(0.04, abs=0.002)
+    assert alone_after_a_wait() == pytest.approx(0.16, abs=0.002)
     assert max(alone_after_a_wait() for _ in range(9)) == pytest.approx(0.64, abs=0.002)
     now[0] += 60
-    assert alone_after_a_wait() == pytest.approx(0.005, abs=0.002)
+    assert alone_after_a_wait() == pytest.approx(0.01, abs=0.002)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

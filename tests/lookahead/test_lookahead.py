@@ -422,7 +422,7 @@ def test_the_rows_of_the_bench_check_their_texts(
     assert "of 2 texts" in found.check
     assert "tokens a pass; " in found.check
     assert "distinct 4-grams; " in found.check
-    assert found.pairs == 2
+    assert found.pairs == 6  # two in a run, which are too few: measured three times
     if name == "lookahead/compression":
         assert found.their_ms == 1
         assert found.our_ms <= 1

@@ -17,22 +17,35 @@ from typing import Any
 import numba
 import numpy as np
 
-from minillm.fast.kernels.memory import exp, jitted, pointer
+from minillm.fast.kernels.memory import exp, in_order, jitted, pointer
 
 __all__ = ["add_and_norm", "attend", "gate_relu", "gate_silu", "norm", "rotate_and_store"]
 
 
-@jitted
+@in_order
+def _squares(x: Any) -> float:
+    """The sum of squares, every eighth apart."""
+    a = b = c = d = e = f = g = h = np.float32(0)
+    eights = len(x) // 8 * 8
+    for i in range(0, eights, 8):
+        a, b = a + x[i] * x[i], b + x[i + 1] * x[i + 1]
+        c, d = c + x[i + 2] * x[i + 2], d + x[i + 3] * x[i + 3]
+        e, f = e + x[i + 4] * x[i + 4], f + x[i + 5] * x[i + 5]
+        g, h = g + x[i + 6] * x[i + 6], h + x[i + 7] * x[i + 7]
+    for i in range(eights, len(x)):
+        a += x[i] * x[i]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+
+
+@in_order
 def norm(x: int, weight: int, eps: float, out: int, R: int, C: int) -> None:
     """RMSNorm: x / sqrt(mean(x^2) + eps) * weight, of (R, C) to (R, C)."""
     xs = numba.carray(pointer(x), (R, C))
     weights = numba.carray(pointer(weight), (C,))
     outs = numba.carray(pointer(out), (R, C))
     for r in range(R):
-        squares = np.float32(0)
-        for c in range(C):
-            squares += xs[r, c] * xs[r, c]
-        scale = np.float32(1) / np.sqrt(squares / np.float32(C) + np.float32(eps))
+        mean = _squares(xs[r]) / np.float32(C)
+        scale = np.float32(1) / np.sqrt(mean + np.float32(eps))
         for c in range(C):
             outs[r, c] = xs[r, c] * scale * weights[c]
 

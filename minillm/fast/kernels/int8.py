@@ -9,14 +9,14 @@ Dimensions: R rows (tokens), N outputs, K inputs.
 import numba
 import numpy as np
 
-from minillm.fast.kernels.memory import byte_pointer, integer_pointer, jitted, pointer
+from minillm.fast.kernels.memory import byte_pointer, in_order, integer_pointer, jitted, pointer
 
 __all__ = ["integer_sums", "rescale", "round_rows"]
 
 _LARGEST = 127
 
 
-@jitted(fastmath=False)  # another order of the factors would overflow at the edges
+@in_order  # another order of the factors would overflow at the edges
 def round_rows(x: int, stride: int, codes: int, scales: int, R: int, K: int) -> None:
     """Round each row of x to 127 levels on both sides of zero, and note its scale.
 

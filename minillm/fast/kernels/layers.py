@@ -4,8 +4,8 @@ Five phases a layer: queries, keys and values; attention; its output; gate and u
 takes parts of each (`minillm.fast.kernels.team`): a panel of a matrix, or the attention of one head
 of keys. What is short, the norm, each thread computes for itself.
 
-Every number is one sum in a fixed order, so that a token's result is the same, bit for bit, alone
-and in any block, with one thread and with several.
+Every number is one sum in the order in which it is written here, so that a token's result is the
+same, bit for bit, alone and in any block, with one thread and with several.
 
 Dimensions: B batch, T new tokens, R rows (B x T), S cached + new keys, L layers, H query heads,
 G key/value heads, D head dim, C width, F MLP width, N outputs, K inputs.
@@ -21,8 +21,8 @@ from minillm.fast.kernels.int8 import round_rows
 from minillm.fast.kernels.memory import (
     byte_pointer,
     exp,
+    in_order,
     integer_pointer,
-    jitted,
     pointer,
     short_pointer,
     word_pointer,
@@ -68,7 +68,7 @@ CALL = np.dtype(
 )
 
 
-@jitted
+@in_order
 def _rotate(head: Any, cos: Any, sin: Any) -> None:
     half = len(head) // 2
     for i in range(half):
@@ -77,7 +77,7 @@ def _rotate(head: Any, cos: Any, sin: Any) -> None:
         head[half + i] = b * cos[half + i] + a * sin[half + i]
 
 
-@jitted(fastmath={"contract"})  # sums in their order
+@in_order
 def _softmax(weights: Any, visible: Any, start: int) -> None:
     """The weights of the first `start` keys and of the visible ones behind; the others are zero.
 
@@ -108,7 +108,7 @@ def _softmax(weights: Any, visible: Any, start: int) -> None:
         weights[s] *= share
 
 
-@jitted
+@in_order
 def _product(
     call: Any, own: int, panel: int, scales: int, x: int, K: int, out: int, stride: int
 ) -> None:
@@ -128,7 +128,7 @@ def _product(
             outs[i] = np.float32(sums[i]) * steps[r] * of_outputs[i]
 
 
-@jitted
+@in_order
 def _add(x: int, said: int, part: int, R: int, C: int) -> None:
     """Add a panel's outputs to x, (R, C)."""
     xs, outs = numba.carray(pointer(x), (R, C)), numba.carray(pointer(said), (R, PANEL))
@@ -137,7 +137,7 @@ def _add(x: int, said: int, part: int, R: int, C: int) -> None:
             xs[r, c] += outs[r, c - part * PANEL]
 
 
-@jitted
+@in_order
 def _open(gate: int, up: int, out: int, R: int, F: int, silu: int) -> None:
     """Gate times up, a panel of each, to 32 of F numbers in each row of out."""
     gates, ups = numba.carray(pointer(gate), (R, PANEL)), numba.carray(pointer(up), (R, PANEL))
@@ -149,7 +149,7 @@ def _open(gate: int, up: int, out: int, R: int, F: int, silu: int) -> None:
             outs[r, i] = opened * ups[r, i]
 
 
-@jitted
+@in_order
 def _attend(call: Any, layer: int, part: int, own: int) -> None:
     """One key head of one batch row: store its new keys and values, and answer its queries."""
     T, H, G, D, slots = call.T, call.H, call.G, call.D, call.slots
@@ -191,7 +191,7 @@ def _attend(call: Any, layer: int, part: int, own: int) -> None:
             multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared)
 
 
-@jitted
+@in_order
 def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> None:
     """As `_open`, with 32 rows (C,) of up, of which those are read whose gate a token opens."""
     R, C, F = call.B * call.T, call.C, call.parts[_GATE_UP] * PANEL
@@ -208,7 +208,7 @@ def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> N
                 outs[r, i] = max(gates[r, i], np.float32(0)) * ups[r]
 
 
-@jitted
+@in_order
 def _gather(call: Any, layer: int, own: int) -> None:
     """List the neurons that any token has opened: where their rows are, and what each says."""
     R, F = call.B * call.T, call.parts[_GATE_UP] * PANEL
@@ -228,7 +228,7 @@ def _gather(call: Any, layer: int, own: int) -> None:
     numba.carray(word_pointer(call.opened), (call.L,))[layer] = count
 
 
-@jitted
+@in_order
 def _inputs(call: Any, kind: int, own: int) -> tuple[int, int]:
     """Where the rows that a matrix is multiplied with begin, and their length."""
     if kind == _OUT:
@@ -238,7 +238,7 @@ def _inputs(call: Any, kind: int, own: int) -> tuple[int, int]:
     return call.x if kind == _HEAD and call.first > 0 else own, call.C
 
 
-@jitted
+@in_order
 def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
     """What a thread computes for itself before its first part: a norm, rows as integers."""
     R = call.B * call.T
@@ -259,7 +259,7 @@ def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
             wide[i] = narrow[i]
 
 
-@jitted
+@in_order
 def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
     """One part of a phase: the attention of a key head, or a panel of a matrix."""
     if kind == _ATTEND:
@@ -295,7 +295,7 @@ def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
         _add(call.x, said, part, R, call.C)
 
 
-@jitted
+@in_order
 def share(call: Any, own: int) -> int:
     """A thread's share of a call; the longest it has waited for another thread, in looks."""
     longest = 0
@@ -317,7 +317,7 @@ def share(call: Any, own: int) -> int:
     return longest
 
 
-@jitted(nogil=True)
+@in_order(nogil=True)
 def lead(calls: Any) -> int:
     """Make the call that calls[0] describes; the longest wait for another thread, in looks."""
     call, at = calls[0], calls.ctypes.data
@@ -340,7 +340,7 @@ def lead(calls: Any) -> int:
     return longest
 
 
-@jitted(nogil=True)
+@in_order(nogil=True)
 def help_with(calls: Any, thread: int, patience: int) -> None:
     """Take part in the calls of another thread, until none has come for so many looks."""
     at, last, looks = calls.ctypes.data, 0, 0

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 __all__ = [
     "byte_pointer",
     "exp",
+    "in_order",
     "integer_pointer",
     "jitted",
     "pointer",
@@ -38,6 +39,9 @@ def jitted(
         return jit()(function)
     finally:
         function.__qualname__ = name
+
+
+in_order = partial(jitted, fastmath=False)  # the same bits wherever it is inlined
 
 
 @cache
@@ -94,7 +98,7 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
     return types.float32(types.int32), code
 
 
-@jitted
+@in_order
 def exp(x: Any) -> Any:
     """e^x to 2e-7, from 2^-126 to 2^127: 2^whole times a polynomial in the rest, without calls."""
     binary = min(max(x * np.float32(1.4426950408889634), np.float32(-126)), np.float32(127))

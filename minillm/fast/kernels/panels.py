@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minillm.fast.kernels.memory import jitted
+from minillm.fast.kernels.memory import in_order
 
 __all__ = ["PANEL", "dots", "multiply", "multiply_listed"]
 
@@ -182,7 +182,7 @@ _all_rows = _for_all_rows(_WIDTHS, listed=False)
 _all_rows_listed = _for_all_rows(_FLOATS, listed=True)
 
 
-@jitted
+@in_order
 def multiply(
     panel: int, step: int, width: int, x: int, stride: int, K: int,
     out: int, out_stride: int, rows: int,
@@ -199,7 +199,7 @@ def multiply(
         x, out, rows = x + stride * count, out + out_stride * count, rows - count
 
 
-@jitted
+@in_order
 def multiply_listed(
     panel: int, places: int, width: int, x: int, stride: int, K: int,
     out: int, out_stride: int, rows: int,
@@ -269,7 +269,7 @@ def _total(builder: Any, vector: Any) -> Any:
     return builder.extract_element(vector, _I32(0))
 
 
-@jitted
+@in_order
 def dots(
     queries: int, stride: int, keys: int, key_stride: int, D: int,
     out: int, out_stride: int, rows: int, columns: int, width: int,

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minillm.fast.kernels.memory import jitted
+from minillm.fast.kernels.memory import in_order
 
 __all__ = ["LINE", "claim", "done", "fetch", "pause", "publish", "wait"]
 
@@ -86,7 +86,7 @@ def pause(context: Any) -> Any:
     return types.void(), code
 
 
-@jitted
+@in_order
 def claim(phase: int, call: int, parts: int) -> int:
     """The number of a part that is now this thread's; -1 where none is left."""
     while True:
@@ -98,13 +98,13 @@ def claim(phase: int, call: int, parts: int) -> int:
             return part
 
 
-@jitted
+@in_order
 def done(phase: int) -> None:
     """Count a part that was claimed."""
     _add(phase + 8, 1)
 
 
-@jitted
+@in_order
 def wait(phase: int, call: int, parts: int) -> int:
     """Until all parts are done; how often this thread has looked in vain."""
     looks = 0

@@ -14,11 +14,13 @@ V vocabulary.
 """
 
 import copy
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct, pack_into
 from typing import Any, TypeGuard
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -46,6 +48,7 @@ __all__ = ["MOST", "Layers"]
 _BYTES = 4  # of a float32
 _WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16, torch.int8: 8}
 _SMALL = 4 << 20  # bytes of matrices, which one thread reads before another has waked
+_ALL: WeakSet["Layers"] = WeakSet()
 _EIGHTH = 8  # attention weights that are added up at a time
 _EACH = Struct(f"{len(EACH)}q")
 _FIELDS: Any = CALL.fields
@@ -130,8 +133,10 @@ class Layers:
     def _get_ready(self) -> None:
         """Describe what is the same for all calls, and make room for what lies between."""
         self._lock = threading.Lock()
+        _ALL.add(self)
         self._calls = np.zeros(1 + MOST_THREADS, CALL)
-        self._call, self._memory = self._calls[0], self._calls.view(np.uint8).data
+        self._call = self._calls[1]
+        self._memory = self._calls[1:].view(np.uint8).data
         config, call = self._config, self._call
         L, H, G = config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads
         D, C, F = config.head_dim, config.hidden_size, config.intermediate_size
@@ -214,7 +219,7 @@ class Layers:
         return (
             T > 0
             and (mask is None or (mask.dtype == torch.bool and mask.shape in ((T, T), (B, T, T))))
-            and (mask is None or B * T <= MOST)
+            and (mask is None or (B * T <= MOST and mask.is_cpu))
             and (positions is None or positions.shape in ((T,), (B, T)))
             and not torch.is_autocast_enabled("cpu")
         )
@@ -282,6 +287,17 @@ class Layers:
                     reading.count(neurons)
         return x
 
+    def scores(self, hidden: Tensor) -> bool:
+        """Whether `head` can take these vectors."""
+        C = self._config.hidden_size
+        return (
+            hidden.shape[-1:] == (C,)
+            and hidden.dtype == torch.float32
+            and hidden.is_cpu
+            and 0 < hidden.numel() <= MOST * C
+            and not torch.is_autocast_enabled("cpu")
+        )
+
     def head(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
         """The logits of up to `MOST` hidden vectors."""
         hidden, last = hidden.contiguous(), 5 * self._L
@@ -324,7 +340,17 @@ class Layers:
         """The phases from first to before last of the next call; the rest as `EACH` has it."""
         team = 1 if self.nbytes < _SMALL else TEAM.threads()
         _EACH.pack_into(self._memory, _AT[EACH[0]], first, last, team, *rest)
-        TEAM.call(self._calls, team)
+        TEAM.call(self._calls, team, self)
+
+
+def _unlock() -> None:
+    """A lock that another thread held when the process forked is held for ever."""
+    for layers in _ALL:
+        layers._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def _blocks(model: Transformer) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minillm.attention import Cache
 from minillm.fast.block import FusedBlock, FusedNorm
-from minillm.fast.layers import MOST, Layers
+from minillm.fast.layers import Layers
 from minillm.fast.linear import (
     BLOCK,
     FastLinear,
@@ -91,9 +91,7 @@ class _Head(nn.Module):
         self.plain, self._layers = plain, layers
 
     def forward(self, hidden: Tensor) -> Tensor:
-        rows = hidden.numel() // hidden.shape[-1]
-        plain = hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        return self.plain(hidden) if plain or not 0 < rows <= MOST else self._layers.head(hidden)
+        return (self._layers.head if self._layers.scores(hidden) else self.plain)(hidden)
 
 
 def optimized(

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from math import inf
 from queue import SimpleQueue
 from typing import Any
@@ -31,6 +32,8 @@ class Team:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
+        self._numbers = count(2, 2)  # of calls; odd ones mean that a call is being written
+        self._lock = threading.Lock()
         self._helpers: list[_Helper] = []
         self._rest = _LEAST  # seconds alone after the next long wait
         self._until = -inf  # the end of those after the last one
@@ -40,13 +43,21 @@ class Team:
         threads = min(torch.get_num_threads(), MOST_THREADS)
         return 1 if threads > 1 and self._clock() < self._until else threads
 
-    def call(self, calls: Any, threads: int) -> None:
-        """Make the call that calls[0] describes, with whoever is free."""
-        while len(self._helpers) < threads - 1:
-            self._helpers.append(_Helper(len(self._helpers) + 1))
-        for helper in self._helpers[: threads - 1]:
-            helper.invite(calls)
-        if lead(calls) > _LOOKS:
+    def call(self, calls: Any, threads: int, owner: Any) -> None:
+        """Make the call that calls[1] describes, with whoever is free.
+
+        Args:
+            calls: see `minillm.fast.kernels.layers.lead`.
+            threads: at most so many.
+            owner: of the memory that the call is about; helpers keep it.
+        """
+        if threads > 1:
+            with self._lock:
+                while len(self._helpers) < threads - 1:
+                    self._helpers.append(_Helper(len(self._helpers) + 1))
+                for helper in self._helpers[: threads - 1]:
+                    helper.invite(calls, owner)
+        if lead(calls, next(self._numbers)) > _LOOKS:
             self._stay_away()
 
     def _stay_away(self) -> None:
@@ -60,27 +71,29 @@ class Team:
 class _Helper:
     def __init__(self, number: int):
         self._invited: SimpleQueue[Any] = SimpleQueue()
-        self._serving: Any = None
+        self._free = True
         threading.Thread(target=self._serve, args=(number,), daemon=True).start()
 
-    def invite(self, calls: Any) -> None:
-        if self._serving is None:
-            self._serving = calls
-            self._invited.put(calls)
+    def invite(self, calls: Any, owner: Any) -> None:
+        if self._free:
+            self._free = False
+            self._invited.put((calls, owner))
 
     def _serve(self, number: int) -> None:
         while True:
-            help_with(self._invited.get(), number, _PATIENCE)
-            self._serving = None
+            calls, owner = self._invited.get()
+            help_with(calls, number, _PATIENCE)
+            del calls, owner
+            self._free = True
 
 
 TEAM = Team()
 
 
-def _leave_the_parents_helpers() -> None:
-    """Threads are not there after a fork."""
+def _begin_anew() -> None:
+    """After a fork there are no helpers, and a lock that one held is held for ever."""
     TEAM.__init__()  # type: ignore[misc]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_the_parents_helpers)
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,5 +1,6 @@
 """One call computes a token's result bit for bit alike, alone and in any block, with any team."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from oracles import tiny, tokens_of
 import minillm
 from minillm.decoding import collect, decode_cached
 from minillm.fast import team
+from minillm.fast.kernels.layers import help_with
 from minillm.fast.kernels.team import claim
 from minillm.fast.layers import MOST, Layers
 from minillm.fast.model import ONE_CALL, FastTransformer, optimized
@@ -187,15 +189,15 @@ def test_two_threads_may_use_one_model(four_threads) -> None:
 def test_after_a_long_wait_calls_are_made_alone_for_a_while(monkeypatch, four_threads) -> None:
     now, waited = [100.0], [0]
     ours = team.Team(clock=lambda: now[0])
-    monkeypatch.setattr(team, "lead", lambda calls: waited[0])
+    monkeypatch.setattr(team, "lead", lambda calls, number: waited[0])
 
     def alone_after_a_wait() -> float:
         """Seconds until the team helps again."""
         start, waited[0] = now[0], 10**6
-        ours.call(None, 1)
+        ours.call(None, 1, None)
         waited[0] = 0
         while ours.threads() == 1:
-            ours.call(None, 1)
+            ours.call(None, 1, None)
             now[0] += 0.001
         return now[0] - start
 
@@ -230,6 +232,45 @@ assert os.waitpid(child, 0)[1] == 0 and text() == before
 def test_a_thread_claims_parts_of_its_own_call_only() -> None:
     words = torch.zeros(8, dtype=torch.int64)
     phase = words.data_ptr()
-    words[0] = 5 << 32
+    words[0] = 5 << 24
     assert [claim(phase, call, 2) for call in (4, 5, 6, 5, 5, 4)] == [-1, 0, -1, 1, -1, -1]
-    assert words[0].item() == (5 << 32) + 2
+    assert words[0].item() == (5 << 24) + 2
+
+
+def test_a_helper_that_wakes_up_between_two_calls_does_nothing(four_threads) -> None:
+    """The next call has more rows, whose parts would look like parts that are left."""
+    fast = optimized(model_of(), ONE_CALL)
+    layers = fast.layers
+    fast.hidden(torch.tensor([[3]]), KVCache(fast.config, 1, 16))
+    words = layers._phases.view(torch.int64).clone()
+    layers._call["B"], layers._call["threads"] = 4, 4
+    help_with(layers._calls, 1, 10)
+    assert layers._phases.view(torch.int64).equal(words)
+
+
+def test_helpers_of_models_that_begin_together_have_numbers_of_their_own(four_threads) -> None:
+    ours, together = team.Team(), threading.Barrier(8)
+    model = optimized(model_of(), ONE_CALL)
+    calls = copy.deepcopy(model.layers)._calls
+    calls[1]["L"] = calls[1]["first"] = calls[1]["last"] = 0
+    calls[1]["logits"] = 1
+
+    def begin() -> None:
+        together.wait()
+        ours.call(calls.copy(), 4, None)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ours._helpers) == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8), (0,), (2, 0)], ids=str)
+def test_a_head_refuses_what_the_models_head_refuses(shape) -> None:
+    model = model_of()
+    with pytest.raises((RuntimeError, IndexError)):
+        model.head(torch.ones(shape))
+    with pytest.raises((RuntimeError, IndexError)):
+        optimized(model, ONE_CALL).head(torch.ones(shape))

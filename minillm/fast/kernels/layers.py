@@ -28,7 +28,7 @@ from minillm.fast.kernels.memory import (
     word_pointer,
 )
 from minillm.fast.kernels.panels import PANEL, dots, multiply, multiply_listed
-from minillm.fast.kernels.team import LINE, claim, done, fetch, pause, publish, wait
+from minillm.fast.kernels.team import LINE, begin, claim, done, fetch, pause, publish, wait
 
 __all__ = ["CALL", "EACH", "MOST", "help_with", "lead", "share"]
 
@@ -318,22 +318,26 @@ def share(call: Any, own: int) -> int:
 
 
 @in_order(nogil=True)
-def lead(calls: Any) -> int:
-    """Make the call that calls[0] describes; the longest wait for another thread, in looks."""
-    call, at = calls[0], calls.ctypes.data
-    number = fetch(at) + 1
+def lead(calls: Any, number: int) -> int:
+    """Make the call that calls[1] describes; the longest wait for another thread, in looks.
+
+    calls[0] is the one that other threads see. Its number is odd while it is written, so that
+    nobody takes the sizes of one call for those of another; `number`, even, is no other call's.
+    """
+    call, at = calls[1], calls.ctypes.data
+    call.number = number - 1
+    publish(at, number - 1)
+    calls[0] = call
     for index in range(call.first, call.last):
-        phase = call.phases + LINE * index
-        publish(phase + 8, 0)
-        publish(phase, number << 32)
+        begin(call.phases + LINE * index, number)
     if call.embedded:
         x = numba.carray(pointer(call.x), (call.C,))
         embedding = numba.carray(pointer(call.embedded), (call.C,))
         for c in range(call.C):
             x[c] = embedding[c]
+    call.number = number
     publish(at, number)
-    calls[1] = call
-    longest = share(calls[1], call.own)
+    longest = share(call, call.own)
     if not call.logits:
         norm = call.norms + 2 * call.L * call.C * _BYTES
         float32.norm(call.x, norm, call.eps, call.x, call.B * call.T, call.C)
@@ -346,7 +350,7 @@ def help_with(calls: Any, thread: int, patience: int) -> None:
     at, last, looks = calls.ctypes.data, 0, 0
     while looks < patience:
         number = fetch(at)
-        if number == last:
+        if number == last or number % 2 == 1:
             pause()
             looks += 1
             continue
@@ -355,5 +359,6 @@ def help_with(calls: Any, thread: int, patience: int) -> None:
         if fetch(at) == number:
             if thread >= call.threads:
                 return
+            call.number = number
             share(call, call.own + thread * call.own_bytes)
             last, looks = number, 0

@@ -18,10 +18,10 @@ from numba.extending import intrinsic
 
 from minillm.fast.kernels.memory import in_order
 
-__all__ = ["LINE", "claim", "done", "fetch", "pause", "publish", "wait"]
+__all__ = ["LINE", "begin", "claim", "done", "fetch", "pause", "publish", "wait"]
 
 LINE = 64  # bytes that processors pass to one another: a word alone on its line disturbs no other
-_CALL = 32  # bits below the number of the call
+_CALL = 24  # bits below the number of the call
 _PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(platform.machine())
 
 
@@ -42,10 +42,11 @@ def fetch(context: Any, address: Any) -> Any:
 
 @intrinsic
 def publish(context: Any, address: Any, word: Any) -> Any:
-    """Write a word; who fetches it sees all that was written before."""
+    """Write a word; who fetches it sees all that was written before, nothing that is behind."""
 
     def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
         builder.store_atomic(values[1], _word(builder, values[0]), "seq_cst", 8)
+        builder.fence("seq_cst")
         return target.get_dummy_value()
 
     return types.void(types.int64, types.int64), code
@@ -84,6 +85,13 @@ def pause(context: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(), code
+
+
+@in_order
+def begin(phase: int, call: int) -> None:
+    """All parts of a phase are to be done for this call."""
+    publish(phase + 8, 0)
+    publish(phase, call << _CALL)
 
 
 @in_order

@@ -16,7 +16,7 @@ V vocabulary.
 import copy
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct, pack_into
 from typing import Any, TypeGuard
@@ -24,17 +24,14 @@ from weakref import WeakSet
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 from minillm.attention import Cache, causal_mask
-from minillm.fast.block import FusedBlock, FusedNorm
-from minillm.fast.int8_linear import Int8DynamicLinear
 from minillm.fast.kernels.layers import CALL, EACH, MOST
 from minillm.fast.kernels.panels import PANEL
 from minillm.fast.kernels.team import LINE
+from minillm.fast.layout import is_int8, lay_out
 from minillm.fast.plain import is_plain, plain_numbers
 from minillm.fast.team import MOST_THREADS, TEAM
 from minillm.kv_cache import KVCache
@@ -78,26 +75,14 @@ class Layers:
                 f"biases or hooks, with heads of a multiple of {PANEL}, in float32 on a CPU"
             )
         self._config = model.config
-        linears, blocks = list(_in_reading_order(model)), list(_blocks(model))
-        if _is_int8(model):
-            weights, self.dtype = [linear.integers for linear in linears], torch.int8
-            scales = [_arranged(x.scales[:, None], i) for i, x in enumerate(linears)]
-            self._scales = torch.cat([x.flatten() for x in scales])
-        else:
-            weights = [linear.weight.detach() for linear in linears]
-            self.dtype, self._scales = _narrowest(weights), torch.zeros(0)
-        for index in range(3, len(weights), 4):  # down reads what whole panels of gates let through
-            weights[index] = pad(weights[index], (0, -weights[index].shape[1] % PANEL))
-        if readings:
-            matrices = [_by_neurons(x.to(self.dtype), i) for i, x in enumerate(weights)]
-        else:
-            matrices = [_in_panels(_arranged(x, i).to(self.dtype)) for i, x in enumerate(weights)]
+        laid_out = lay_out(model, by_neurons=bool(readings))
+        self._matrices, self._sizes, self._scales = laid_out
+        self.dtype, self.nbytes = laid_out.dtype, laid_out.matrices.nbytes
         self._readings = list(readings)
         for reading in readings:
             reading.neuron_bytes = 2 * model.config.hidden_size * self.dtype.itemsize
             reading.gate_bytes = reading.width * reading.neuron_bytes // 2
-        self._matrices, self._sizes = torch.cat(matrices), [matrix.nbytes for matrix in matrices]
-        self.nbytes = self._matrices.nbytes
+        blocks: Any = model.blocks
         norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
         self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
         with torch.inference_mode():
@@ -117,7 +102,7 @@ class Layers:
         """Whether the call computes what this model does: the library's own, part by part."""
         config = model.config
         return (
-            (is_plain(model) or _is_int8(model))
+            (is_plain(model) or is_int8(model))
             and config.hidden_act in ("relu", "silu")
             and not (config.qk_norm or config.qkv_bias)
             and config.head_dim % PANEL == 0
@@ -351,69 +336,6 @@ def _unlock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock)
-
-
-def _blocks(model: Transformer) -> Iterator[Any]:
-    return iter(model.blocks)
-
-
-def _in_reading_order(model: Transformer) -> Iterator[Any]:
-    """The linear layers, and the head."""
-    for block in _blocks(model):
-        yield from (block.attention.qkv, block.attention.out, block.mlp.gate_up, block.mlp.down)
-    yield model.head
-
-
-def _is_int8(model: Transformer) -> bool:
-    """Whether it is the library's own with all matrices in int8, multiplied with rows of int8."""
-    if not all(FusedBlock.fits(block) for block in _blocks(model)):
-        return False
-    linears = list(_in_reading_order(model))
-    return (
-        all(type(x) is Int8DynamicLinear and x.bias is None for x in linears)
-        and all(x.integers.is_cpu for x in linears)
-        and model.config.hidden_size % 2 == 0  # inputs are read in pairs
-        and FusedNorm.fits(model.norm)
-    )
-
-
-def _arranged(rows: Tensor, index: int) -> Tensor:
-    """Whole panels of rows; of gate and up, a layer's third matrix, a panel each in turn."""
-    if index % 4 == 2:
-        both = [_padded(half) for half in rows.chunk(2)]
-        return rearrange(both, "two (n p) k -> (n two p) k", p=PANEL)
-    return _padded(rows)
-
-
-def _by_neurons(weight: Tensor, index: int) -> Tensor:
-    """As `_in_panels`, with up as rows and down as columns, of which single ones can be read."""
-    if index % 4 == 2:
-        gate, up = (_padded(half) for half in weight.chunk(2))
-        return torch.cat((_in_panels(gate), up.flatten()))
-    return weight.T.flatten() if index % 4 == 3 else _in_panels(_padded(weight))
-
-
-def _in_panels(rows: Tensor) -> Tensor:
-    """A matrix (N, K) as panels of 32 outputs, each (K, 32), one behind the other.
-
-    Of int8 two inputs stand together, (K / 2, 32, 2).
-    """
-    if rows.dtype == torch.int8:
-        return rearrange(rows, "(n p) (k two) -> (n k p two)", p=PANEL, two=2)
-    return rearrange(rows, "(n p) k -> (n k p)", p=PANEL)
-
-
-def _padded(rows: Tensor) -> Tensor:
-    """Rows of zeros behind, up to whole panels."""
-    return pad(rows, (0, 0, 0, -len(rows) % PANEL))
-
-
-def _narrowest(weights: list[Tensor]) -> torch.dtype:
-    """The format of the fewest bits that holds all weights exactly."""
-    for dtype in (torch.float16, torch.bfloat16):
-        if all(torch.equal(weight.to(dtype).to(weight.dtype), weight) for weight in weights):
-            return dtype
-    return torch.float32
 
 
 @lru_cache(maxsize=MOST)

@@ -1,6 +1,8 @@
 """Bench rows of lesson 03: the fast twin against a peer and against the readable model."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 
 import torch
 from tokenizers import Tokenizer
@@ -23,10 +25,6 @@ __all__ = [
     "against_plain",
     "against_transformers",
     "bandwidth",
-    "eight_at_64",
-    "eight_at_400",
-    "five_at_64",
-    "five_at_400",
     "prefill_against_transformers",
 ]
 
@@ -73,30 +71,6 @@ def prefill_against_transformers() -> Measured:
     return Measured(seconds, check, kernel_names(fast))
 
 
-@row("roofline/m5@64", against="one token, 64 cached")
-def five_at_64() -> Measured:
-    """Five tokens together, as a verification of four guesses reads them; 1 would be free."""
-    return _block_against_one(5, 64)
-
-
-@row("roofline/m5@400", against="one token, 400 cached")
-def five_at_400() -> Measured:
-    """As `roofline/m5@64`, behind 400 tokens."""
-    return _block_against_one(5, 400)
-
-
-@row("roofline/m8@64", against="one token, 64 cached")
-def eight_at_64() -> Measured:
-    """Eight tokens together."""
-    return _block_against_one(8, 64)
-
-
-@row("roofline/m8@400", against="one token, 400 cached")
-def eight_at_400() -> Measured:
-    """As `roofline/m8@64`, behind 400 tokens."""
-    return _block_against_one(8, 400)
-
-
 @row("roofline/bandwidth", against="reading as many bytes as the weights have")
 def bandwidth() -> Measured:
     """The share of a decode step, 64 tokens cached, that reads weights; the rest is overhead.
@@ -132,6 +106,12 @@ def _block_against_one(block_size: int, cached: int) -> Measured:
     check += "; " + _close([(pair.ours[:, :1], pair.theirs) for pair in pairs])
     seconds = [(pair.our_seconds / _STEPS, pair.their_seconds / _STEPS) for pair in pairs]
     return Measured(seconds, check, kernel_names(fast))
+
+
+for _block_size, _cached in product((5, 8), (64, 400)):
+    row(f"roofline/m{_block_size}@{_cached}", against=f"one token, {_cached} cached")(
+        partial(_block_against_one, _block_size, _cached)
+    )
 
 
 def _step(model: Transformer, tokenizer: Tokenizer, cached: int, new: int) -> Callable[[], Tensor]:

@@ -63,8 +63,7 @@ def optimized_int8(model: QuantizedTransformer, *, round_activations: bool) -> T
             integers, scales = matrix.codes.view(torch.int8), matrix.grid.scales[:, 0]
             fast.set_submodule(name, kind(integers, scales, layer.bias))
     if Layers.fits(fast):
-        fast = FastTransformer(fast)
-    else:
-        fuse_blocks(fast)
+        return FastTransformer(fast)
+    fuse_blocks(fast)
     fast._apply = stay  # type: ignore[method-assign]
     return fast

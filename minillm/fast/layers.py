@@ -85,8 +85,7 @@ class Layers:
         blocks: Any = model.blocks
         norms = [x for b in blocks for x in (b.attention_norm, b.mlp_norm)]
         self._norms = torch.stack([norm.weight.detach() for norm in (*norms, model.norm)])
-        with torch.inference_mode():
-            self._embedding = model.embed(torch.arange(model.config.vocab_size, device="cpu"))
+        self._embedding = _embedding(model)
         self._rotation = model.rotary.cos.clone(), model.rotary.sin.clone()
         self._get_ready()
 
@@ -336,6 +335,14 @@ def _unlock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock)
+
+
+def _embedding(model: Transformer) -> Tensor:
+    """(V, C) in float32; of a plain model no copy."""
+    if is_plain(model):
+        return model.embed.weight.detach()
+    with torch.inference_mode():
+        return model.embed(torch.arange(model.config.vocab_size, device="cpu"))
 
 
 @lru_cache(maxsize=MOST)

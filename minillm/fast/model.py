@@ -34,6 +34,7 @@ from minillm.transformer import MLP, Transformer
 __all__ = [
     "ONE_CALL",
     "FastTransformer",
+    "for_inference",
     "fuse_blocks",
     "kernel_names",
     "optimized",
@@ -58,6 +59,10 @@ class FastTransformer(Transformer):
         self.embed, self.blocks = plain.embed, plain.blocks
         self.layers = layers or Layers(plain)
         self.set_submodule("head", _Head(plain.head, self.layers))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """What would move the modules, and not the one call."""
+        stay()
 
     @property
     def device(self) -> torch.device:
@@ -115,18 +120,22 @@ def optimized(
     kernels = [ONE_CALL, *available()]
     if kernel is not None and kernel not in kernels:
         raise ValueError(f"kernel must be one of {', '.join(kernels)}, got {kernel!r}")
-    shared = {
-        weight: nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()
-    }
-    fast = copied(model, shared).eval()
+    fast = for_inference(model)
     if compiled:
         for module in fast.modules():
             if isinstance(module, (RMSNorm, MLP)):
                 module.compile(dynamic=True)
     elif fast.device.type == "cpu" and fast.dtype == torch.float32:
-        fast = _fastest(fast) if kernel is None else _by(kernel, fast)
-        fast._apply = stay  # type: ignore[method-assign]
+        return _fastest(fast) if kernel is None else _by(kernel, fast)
     return fast
+
+
+def for_inference(model: Transformer) -> Transformer:
+    """A copy that shares the weights, and learns nothing."""
+    shared = {
+        weight: nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()
+    }
+    return copied(model, shared).eval()
 
 
 def _by(kernel: str | None, fast: Transformer) -> Transformer:
@@ -134,6 +143,7 @@ def _by(kernel: str | None, fast: Transformer) -> Transformer:
         return FastTransformer(fast)
     _swap_linears(fast, kernel)
     fuse_blocks(fast)
+    fast._apply = stay  # type: ignore[method-assign]
     return fast
 
 

@@ -11,7 +11,7 @@ from minillm.fast.block import FusedBlock
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.layers import Layers
 from minillm.fast.linear import FastLinear
-from minillm.fast.model import ONE_CALL, FastTransformer, optimized
+from minillm.fast.model import ONE_CALL, FastTransformer, for_inference, optimized
 from minillm.fast.plain import plain_numbers
 from minillm.modules import swapped
 from minillm.sparsity.pruning import ThresholdedGate
@@ -67,10 +67,10 @@ def skipping(model: Transformer, kernel: str | None = None) -> Transformer:
                 "CATS, arXiv 2404.08763), or train the model on with a relu "
                 "(relufication, arXiv 2310.04564)"
             )
-    skipping_mlps = {mlp: SkippingMLP(mlp) for mlp in mlps}
-    twin = swapped(model, skipping_mlps)
+    twin: Any = swapped(model, {mlp: SkippingMLP(mlp) for mlp in mlps})
     if kernel in (None, ONE_CALL) and Layers.skips(model):
-        readings = [mlp.reading for mlp in skipping_mlps.values()]
+        twin = for_inference(twin)
+        readings = [block.mlp.reading for block in twin.blocks]
         return FastTransformer(twin, Layers(model, readings))
     fast = optimized(twin, kernel)
     for index, block in enumerate(fast.blocks):

@@ -234,6 +234,16 @@ def test_a_text_beside_others_is_the_text_alone(monkeypatch: pytest.MonkeyPatch)
     assert (found.check, found.pairs) == ("the same 4 tokens", 3)  # one is too few, and so are two
 
 
+def test_each_setting_of_waiting_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # which the row leaves out
+    policy = "os.environ.get('OMP_WAIT_POLICY')"
+    one = f"print({{'PASSIVE': 1.0, None: 2.0}}[{policy}]);"
+    monkeypatch.setattr(machine, "_DECODE", f"import os; {one * 9}")
+    found = measure("machine/waiting")
+    assert (found.ratio, found.pairs) == (0.5, 18)
+    assert "the best was asleep at once" in found.check
+
+
 def test_a_row_that_says_nothing_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy, quiet = [(1.0, 1.0), (1.0, 3.0)] * 4, [(1.0, 2.0)] * 40
     runs = iter([noisy, quiet, noisy, noisy, noisy])

@@ -168,6 +168,13 @@ def test_half_the_bytes_are_counted_where_half_are_read() -> None:
     )
 
 
+def test_one_call_learns_nothing_and_stays_where_it_is() -> None:
+    fast = skipping(fp32(**WAYS[ONE_CALL]).requires_grad_(True))
+    assert not fast(tokens_of(0, 1, 3), KVCache(fast.config, 1, 8)).requires_grad
+    with pytest.raises(ValueError, match="move the model, then optimize it"):
+        fast.double()
+
+
 def test_a_token_is_the_same_alone_and_in_a_block_bit_for_bit() -> None:
     fast, text = skipping(fp32(**WAYS[ONE_CALL])), tokens_of(4, 1, 20)
     alone, together = (KVCache(fast.config, 1, 24) for _ in range(2))

@@ -27,7 +27,7 @@ from minillm.fast.kernels.memory import (
     short_pointer,
     word_pointer,
 )
-from minillm.fast.kernels.panels import PANEL, dots, multiply, multiply_listed
+from minillm.fast.kernels.panels import PANEL, dots, multiply
 from minillm.fast.kernels.team import LINE, begin, claim, done, fetch, pause, publish, wait
 
 __all__ = ["CALL", "EACH", "MOST", "help_with", "lead", "share"]
@@ -41,21 +41,8 @@ EACH = (
     *("keys", "values", "cos", "sin", "mask", "mask_turn", "embedded"),
 )
 _SAME = (
-    *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu"),
-    *(
-        "layer_bytes",
-        "scale_bytes",
-        "room",
-        "steps",
-        "codes",
-        "skips",
-        "opened",
-        "L",
-        "H",
-        "G",
-        "D",
-        "C",
-    ),
+    *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu", "skips"),
+    *("opened", "layer_bytes", "scale_bytes", "room", "steps", "codes", "L", "H", "G", "D", "C"),
 )
 CALL = np.dtype(
     [("number", np.int64)]  # first, where threads look for the next call
@@ -116,9 +103,9 @@ def _product(
     R = call.B * call.T
     if call.width != 8:
         step = PANEL * abs(call.width) // 8
-        multiply(panel, step, call.width, x, K * _BYTES, K, out, stride, R)
+        multiply(panel, step, call.width, x, K * _BYTES, K, out, stride, R, False)
         return
-    multiply(panel, 2 * PANEL, 8, own + call.codes, 2 * K, K // 2, out, stride, R)
+    multiply(panel, 2 * PANEL, 8, own + call.codes, 2 * K, K // 2, out, stride, R, False)
     steps = numba.carray(pointer(own + call.steps), (R,))
     of_outputs = numba.carray(pointer(scales), (PANEL,))
     for r in range(R):
@@ -188,7 +175,7 @@ def _attend(call: Any, layer: int, part: int, own: int) -> None:
             _softmax(weights[h], visible[t], start)
         out = call.read + ((b * T + t) * H * D + first) * _BYTES
         for i in range(0, D * _BYTES, PANEL * _BYTES):
-            multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared)
+            multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared, False)
 
 
 @in_order
@@ -286,9 +273,8 @@ def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
     elif kind == _DOWN and call.skips:
         columns, listed = matrix + part * PANEL * abs(call.width) // 8, own + call.codes
         opened = numba.carray(word_pointer(call.opened), (call.L,))[layer]
-        multiply_listed(
-            columns, listed, call.width, listed + 8 * K, K * _BYTES, opened, said, row, R
-        )
+        numbers = listed + 8 * K
+        multiply(columns, listed, call.width, numbers, K * _BYTES, opened, said, row, R, True)
         _add(call.x, said, part, R, call.C)
     else:
         _product(call, own, panel, scales, x, K, said, row)

@@ -54,38 +54,22 @@ def _sources() -> str:
 _POWERS_OF_TWO = (1.535336e-4, 1.3398874e-3, 9.618437e-3, 5.550332e-2, 0.24022648, 0.6931472, 1.0)
 
 
-def _address(target: Any, builder: Any, signature: Any, values: Any) -> Any:
-    return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
+def _pointer_to(kind: Any) -> Any:
+    """Of an integer, which is an address, the pointer to numbers of a kind."""
+
+    @intrinsic
+    def pointer(context: Any, address: Any) -> Any:
+        def code(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], target.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(address), code
+
+    return pointer
 
 
-@intrinsic
-def pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to float32."""
-    return types.CPointer(types.float32)(address), _address
-
-
-@intrinsic
-def byte_pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to int8."""
-    return types.CPointer(types.int8)(address), _address
-
-
-@intrinsic
-def short_pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to int16."""
-    return types.CPointer(types.int16)(address), _address
-
-
-@intrinsic
-def word_pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to int64."""
-    return types.CPointer(types.int64)(address), _address
-
-
-@intrinsic
-def integer_pointer(context: Any, address: Any) -> Any:
-    """The integer `address` as a pointer to int32."""
-    return types.CPointer(types.int32)(address), _address
+pointer, byte_pointer = _pointer_to(types.float32), _pointer_to(types.int8)
+short_pointer, integer_pointer = _pointer_to(types.int16), _pointer_to(types.int32)
+word_pointer = _pointer_to(types.int64)
 
 
 @intrinsic

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from minillm.fast.kernels.memory import in_order
 
-__all__ = ["PANEL", "dots", "multiply", "multiply_listed"]
+__all__ = ["PANEL", "dots", "multiply"]
 
 PANEL = 32
 _WIDE = bool(get_host_cpu_features().get("avx512f"))
@@ -185,30 +185,21 @@ _all_rows_listed = _for_all_rows(_FLOATS, listed=True)
 @in_order
 def multiply(
     panel: int, step: int, width: int, x: int, stride: int, K: int,
-    out: int, out_stride: int, rows: int,
+    out: int, out_stride: int, rows: int, listed: bool,
 ) -> None:  # fmt: skip
     """Multiply a panel (K, 32) with x (rows, K), to out (rows, 32).
 
     Rows of the panel are `step` bytes apart, those of x and out their strides; width is 32 of
-    float32, 16 of float16, -16 of bfloat16, 8 of int8, where K counts pairs.
+    float32, 16 of float16, -16 of bfloat16, 8 of int8, where K counts pairs. If `listed`, `step` is
+    the address of K words instead: where in the panel, in bytes, each of its rows begins.
     """
     groups = (rows + _ROWS - 1) // _ROWS
     for group in range(groups):
         count = (rows + groups - group - 1) // (groups - group)
-        _all_rows(panel, step, width, x, stride, K, out, out_stride, count)
-        x, out, rows = x + stride * count, out + out_stride * count, rows - count
-
-
-@in_order
-def multiply_listed(
-    panel: int, places: int, width: int, x: int, stride: int, K: int,
-    out: int, out_stride: int, rows: int,
-) -> None:  # fmt: skip
-    """As `multiply`, with the rows of the panel whose offsets in bytes stand in `places`."""
-    groups = (rows + _ROWS - 1) // _ROWS
-    for group in range(groups):
-        count = (rows + groups - group - 1) // (groups - group)
-        _all_rows_listed(panel, places, width, x, stride, K, out, out_stride, count)
+        if listed:
+            _all_rows_listed(panel, step, width, x, stride, K, out, out_stride, count)
+        else:
+            _all_rows(panel, step, width, x, stride, K, out, out_stride, count)
         x, out, rows = x + stride * count, out + out_stride * count, rows - count
 
 

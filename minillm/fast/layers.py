@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from minillm.attention import Cache, causal_mask
-from minillm.fast.kernels.layers import CALL, EACH, MOST
+from minillm.fast.kernels.call import CALL, EACH, MOST
 from minillm.fast.kernels.panels import PANEL
 from minillm.fast.kernels.team import LINE
 from minillm.fast.layout import is_int8, lay_out

@@ -17,6 +17,8 @@ import numba
 import numpy as np
 
 from minillm.fast.kernels import float32
+from minillm.fast.kernels.attention import attend
+from minillm.fast.kernels.call import ATTEND, BYTES, DOWN, GATE_UP, HEAD, OUT, QKV
 from minillm.fast.kernels.int8 import round_rows
 from minillm.fast.kernels.memory import (
     byte_pointer,
@@ -30,69 +32,7 @@ from minillm.fast.kernels.memory import (
 from minillm.fast.kernels.panels import PANEL, dots, multiply
 from minillm.fast.kernels.team import LINE, begin, claim, done, fetch, pause, publish, wait
 
-__all__ = ["CALL", "EACH", "MOST", "help_with", "lead", "share"]
-
-MOST = 64  # rows of a call
-_BYTES = 4  # of a float32
-_EIGHTH = 8  # weights that are added up at a time
-_QKV, _ATTEND, _OUT, _GATE_UP, _DOWN, _HEAD = KINDS = range(6)  # of phases; five of each layer
-EACH = (
-    *("first", "last", "threads", "B", "T", "slots", "x", "logits"),
-    *("keys", "values", "cos", "sin", "mask", "mask_turn", "embedded"),
-)
-_SAME = (
-    *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu", "skips"),
-    *("opened", "layer_bytes", "scale_bytes", "room", "steps", "codes", "L", "H", "G", "D", "C"),
-)
-CALL = np.dtype(
-    [("number", np.int64)]  # first, where threads look for the next call
-    + [(name, np.int64) for name in EACH]  # of this call
-    + [("starts", np.int64, (MOST,)), ("turns", np.int64, (MOST,))]
-    + [(name, np.int64) for name in _SAME]  # of the model
-    + [(name, np.int64, (len(KINDS),)) for name in ("parts", "matrices", "scales")]
-    + [("eps", np.float32)],
-    align=True,
-)
-
-
-@in_order
-def _rotate(head: Any, cos: Any, sin: Any) -> None:
-    half = len(head) // 2
-    for i in range(half):
-        a, b = head[i], head[half + i]
-        head[i] = a * cos[i] + b * sin[i]
-        head[half + i] = b * cos[half + i] + a * sin[half + i]
-
-
-@in_order
-def _softmax(weights: Any, visible: Any, start: int) -> None:
-    """The weights of the first `start` keys and of the visible ones behind; the others are zero.
-
-    weights has room for a multiple of eight, of which the last are zero.
-    """
-    S = start + len(visible)
-    largest = np.float32(-np.inf)
-    for s in range(start):
-        largest = max(largest, weights[s])
-    for t in range(len(visible)):
-        if visible[t]:
-            largest = max(largest, weights[start + t])
-    for s in range(len(weights)):
-        weights[s] = exp(weights[s] - largest)
-    for t in range(len(visible)):
-        if not visible[t]:
-            weights[start + t] = 0
-    for s in range(S, len(weights)):
-        weights[s] = 0
-    a = b = c = d = e = f = g = h = np.float32(0)
-    for s in range(0, len(weights), _EIGHTH):
-        a, b = a + weights[s], b + weights[s + 1]
-        c, d = c + weights[s + 2], d + weights[s + 3]
-        e, f = e + weights[s + 4], f + weights[s + 5]
-        g, h = g + weights[s + 6], h + weights[s + 7]
-    share = np.float32(1) / (((a + b) + (c + d)) + ((e + f) + (g + h)))
-    for s in range(S):
-        weights[s] *= share
+__all__ = ["help_with", "lead", "share"]
 
 
 @in_order
@@ -103,7 +43,7 @@ def _product(
     R = call.B * call.T
     if call.width != 8:
         step = PANEL * abs(call.width) // 8
-        multiply(panel, step, call.width, x, K * _BYTES, K, out, stride, R, False)
+        multiply(panel, step, call.width, x, K * BYTES, K, out, stride, R, False)
         return
     multiply(panel, 2 * PANEL, 8, own + call.codes, 2 * K, K // 2, out, stride, R, False)
     steps = numba.carray(pointer(own + call.steps), (R,))
@@ -137,51 +77,9 @@ def _open(gate: int, up: int, out: int, R: int, F: int, silu: int) -> None:
 
 
 @in_order
-def _attend(call: Any, layer: int, part: int, own: int) -> None:
-    """One key head of one batch row: store its new keys and values, and answer its queries."""
-    T, H, G, D, slots = call.T, call.H, call.G, call.D, call.slots
-    room = own + call.room
-    b, g, shared = part // G, part % G, H // G
-    start = call.starts[b]
-    width = call.parts[_QKV] * PANEL
-    head = (((layer * call.B + b) * G + g) * slots) * D * _BYTES
-    keys = numba.carray(pointer(call.keys + head), (slots, D))
-    values = numba.carray(pointer(call.values + head), (slots, D))
-    turn = call.turns[b] * D * _BYTES
-    cos = numba.carray(pointer(call.cos + turn), (T, D))
-    sin = numba.carray(pointer(call.sin + turn), (T, D))
-    rows = numba.carray(pointer(call.qkv + b * T * width * _BYTES), (T, width))
-    visible = numba.carray(byte_pointer(call.mask + b * call.mask_turn), (T, T))
-    for t in range(T):
-        k = rows[t, (H + g) * D : (H + g + 1) * D]
-        _rotate(k, cos[t], sin[t])
-        for i in range(D):
-            keys[start + t, i] = k[i]
-            values[start + t, i] = rows[t, (H + G + g) * D + i]
-    S = start + T
-    padded = (S + _EIGHTH - 1) // _EIGHTH * _EIGHTH
-    weights = numba.carray(pointer(room), (shared, padded))
-    for t in range(T):
-        first = g * shared * D  # the queries of this head
-        for h in range(shared):
-            query = rows[t, first + h * D : first + (h + 1) * D]
-            _rotate(query, cos[t], sin[t])
-            for i in range(D):
-                query[i] *= np.float32(1) / np.sqrt(np.float32(D))
-        at = call.qkv + ((b * T + t) * width + first) * _BYTES
-        size, row = D * _BYTES, padded * _BYTES
-        dots(at, size, call.keys + head, size, D, room, row, shared, S, 32)
-        for h in range(shared):
-            _softmax(weights[h], visible[t], start)
-        out = call.read + ((b * T + t) * H * D + first) * _BYTES
-        for i in range(0, D * _BYTES, PANEL * _BYTES):
-            multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared, False)
-
-
-@in_order
 def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> None:
     """As `_open`, with 32 rows (C,) of up, of which those are read whose gate a token opens."""
-    R, C, F = call.B * call.T, call.C, call.parts[_GATE_UP] * PANEL
+    R, C, F = call.B * call.T, call.C, call.parts[GATE_UP] * PANEL
     gates, outs = numba.carray(pointer(gate), (R, PANEL)), numba.carray(pointer(to), (R, F))
     ups, row = numba.carray(pointer(up), (R,)), C * abs(call.width) // 8
     for i in range(PANEL):
@@ -190,7 +88,7 @@ def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> N
             opened = opened or not gates[r, i] <= np.float32(0)  # NaN too
             outs[r, i] = 0
         if opened:
-            dots(x, C * _BYTES, ups_at + i * row, row, C, up, _BYTES, R, 1, call.width)
+            dots(x, C * BYTES, ups_at + i * row, row, C, up, BYTES, R, 1, call.width)
             for r in range(R):
                 outs[r, i] = max(gates[r, i], np.float32(0)) * ups[r]
 
@@ -198,7 +96,7 @@ def _open_some(call: Any, ups_at: int, x: int, gate: int, up: int, to: int) -> N
 @in_order
 def _gather(call: Any, layer: int, own: int) -> None:
     """List the neurons that any token has opened: where their rows are, and what each says."""
-    R, F = call.B * call.T, call.parts[_GATE_UP] * PANEL
+    R, F = call.B * call.T, call.parts[GATE_UP] * PANEL
     gated, row = numba.carray(pointer(call.gated), (R, F)), call.C * abs(call.width) // 8
     places = numba.carray(word_pointer(own + call.codes), (F,))
     said = numba.carray(pointer(own + call.codes + 8 * F), (R, F))
@@ -218,24 +116,24 @@ def _gather(call: Any, layer: int, own: int) -> None:
 @in_order
 def _inputs(call: Any, kind: int, own: int) -> tuple[int, int]:
     """Where the rows that a matrix is multiplied with begin, and their length."""
-    if kind == _OUT:
+    if kind == OUT:
         return call.read, call.H * call.D
-    if kind == _DOWN:
-        return call.gated, call.parts[_GATE_UP] * PANEL
-    return call.x if kind == _HEAD and call.first > 0 else own, call.C
+    if kind == DOWN:
+        return call.gated, call.parts[GATE_UP] * PANEL
+    return call.x if kind == HEAD and call.first > 0 else own, call.C
 
 
 @in_order
 def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
     """What a thread computes for itself before its first part: a norm, rows as integers."""
     R = call.B * call.T
-    if kind in (_QKV, _GATE_UP) or (kind == _HEAD and call.first == 0):
-        before = 2 * call.L if kind == _HEAD else 2 * layer + kind // _GATE_UP
-        norm = call.norms + before * call.C * _BYTES
+    if kind in (QKV, GATE_UP) or (kind == HEAD and call.first == 0):
+        before = 2 * call.L if kind == HEAD else 2 * layer + kind // GATE_UP
+        norm = call.norms + before * call.C * BYTES
         float32.norm(call.x, norm, call.eps, own, R, call.C)
-    if call.skips and kind == _DOWN:
+    if call.skips and kind == DOWN:
         _gather(call, layer, own)
-    if call.width == 8 and kind != _ATTEND:
+    if call.width == 8 and kind != ATTEND:
         x, K = _inputs(call, kind, own)
         codes = own + call.codes
         bytes_at = codes + 2 * R * K
@@ -249,32 +147,32 @@ def _prepare(call: Any, layer: int, kind: int, own: int) -> None:
 @in_order
 def _work(call: Any, layer: int, kind: int, part: int, own: int) -> None:
     """One part of a phase: the attention of a key head, or a panel of a matrix."""
-    if kind == _ATTEND:
-        _attend(call, layer, part, own)
+    if kind == ATTEND:
+        attend(call, layer, part, own)
         return
-    R, (x, K), at = call.B * call.T, _inputs(call, kind, own), part * PANEL * _BYTES
-    said, up, row = own + R * call.C * _BYTES, own + R * (call.C + PANEL) * _BYTES, PANEL * _BYTES
-    size, both = K * PANEL * abs(call.width) // 8, 2 if kind == _GATE_UP and not call.skips else 1
+    R, (x, K), at = call.B * call.T, _inputs(call, kind, own), part * PANEL * BYTES
+    said, up, row = own + R * call.C * BYTES, own + R * (call.C + PANEL) * BYTES, PANEL * BYTES
+    size, both = K * PANEL * abs(call.width) // 8, 2 if kind == GATE_UP and not call.skips else 1
     matrix = call.matrices[kind] + layer * call.layer_bytes
     panel, scales = matrix + both * part * size, call.scales[kind] + layer * call.scale_bytes
     scales += both * at
-    if kind == _QKV:
-        _product(call, own, panel, scales, x, K, call.qkv + at, call.parts[_QKV] * row)
-    elif kind == _HEAD:
-        _product(call, own, panel, scales, x, K, call.logits + at, call.parts[_HEAD] * row)
-    elif kind == _GATE_UP:
+    if kind == QKV:
+        _product(call, own, panel, scales, x, K, call.qkv + at, call.parts[QKV] * row)
+    elif kind == HEAD:
+        _product(call, own, panel, scales, x, K, call.logits + at, call.parts[HEAD] * row)
+    elif kind == GATE_UP:
         _product(call, own, panel, scales, x, K, said, row)
         if call.skips:
-            ups = matrix + (call.parts[_GATE_UP] + part) * size
+            ups = matrix + (call.parts[GATE_UP] + part) * size
             _open_some(call, ups, x, said, up, call.gated + at)
         else:
             _product(call, own, panel + size, scales + row, x, K, up, row)
-            _open(said, up, call.gated + at, R, call.parts[_GATE_UP] * PANEL, call.silu)
-    elif kind == _DOWN and call.skips:
+            _open(said, up, call.gated + at, R, call.parts[GATE_UP] * PANEL, call.silu)
+    elif kind == DOWN and call.skips:
         columns, listed = matrix + part * PANEL * abs(call.width) // 8, own + call.codes
         opened = numba.carray(word_pointer(call.opened), (call.L,))[layer]
         numbers = listed + 8 * K
-        multiply(columns, listed, call.width, numbers, K * _BYTES, opened, said, row, R, True)
+        multiply(columns, listed, call.width, numbers, K * BYTES, opened, said, row, R, True)
         _add(call.x, said, part, R, call.C)
     else:
         _product(call, own, panel, scales, x, K, said, row)
@@ -288,9 +186,9 @@ def share(call: Any, own: int) -> int:
     for index in range(call.first, call.last):
         layer, kind = index // 5, index % 5
         if layer == call.L:
-            layer, kind = 0, _HEAD
+            layer, kind = 0, HEAD
         phase, parts = call.phases + LINE * index, call.parts[kind]
-        if kind == _ATTEND:
+        if kind == ATTEND:
             parts *= call.B
         part = claim(phase, call.number, parts)
         if part >= 0:
@@ -325,7 +223,7 @@ def lead(calls: Any, number: int) -> int:
     publish(at, number)
     longest = share(call, call.own)
     if not call.logits:
-        norm = call.norms + 2 * call.L * call.C * _BYTES
+        norm = call.norms + 2 * call.L * call.C * BYTES
         float32.norm(call.x, norm, call.eps, call.x, call.B * call.T, call.C)
     return longest
 

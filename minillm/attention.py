@@ -114,6 +114,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(C, (H + 2 * G) * D, bias=config.qkv_bias)
         self.out = nn.Linear(H * D, C, bias=False)
         self.qk_norm = QKNorm(config) if config.qk_norm else None
+        self.rotates = layer not in config.layers_without_rope
         self.attend = Attend()
 
     def forward(
@@ -123,7 +124,9 @@ class Attention(nn.Module):
         qk, v = heads.split([self.query_heads + self.kv_heads, self.kv_heads], dim=1)
         if self.qk_norm is not None:
             qk = self.qk_norm(qk)
-        q, k = rotate(qk, rotation).split([self.query_heads, self.kv_heads], dim=1)
+        if self.rotates:
+            qk = rotate(qk, rotation)
+        q, k = qk.split([self.query_heads, self.kv_heads], dim=1)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, G, S, D)
         return self.out(rearrange(self.attend(q, k, v, mask), "b h t d -> b t (h d)"))

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 from minillm.config_fields import model_arguments
 from minillm.files import read_json
+from minillm.rope_scaling import RopeScaling
 
 __all__ = ["Activation", "ModelConfig"]
 
 Activation = Literal["relu", "silu", "gelu"]
+_LONGEST = 1 << 20  # positions, whose rotations are a table
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -49,6 +51,8 @@ class ModelConfig:
     hidden_act: Activation = "relu"
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    layers_without_rope: tuple[int, ...] = ()
     tie_word_embeddings: bool = True
     qkv_bias: bool = False
     qk_norm: bool = False
@@ -59,6 +63,11 @@ class ModelConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+        if self.max_position_embeddings > _LONGEST:
+            raise ValueError(
+                f"max_position_embeddings must be at most {_LONGEST}, got "
+                f"{self.max_position_embeddings}"
+            )
         if not self.rope_theta > 0:
             raise ValueError(f"rope_theta must be above 0, got {self.rope_theta}")
         if not self.rms_norm_eps >= 0:
@@ -98,7 +107,15 @@ class ModelConfig:
             "mistral": "MistralForCausalLM",
             "qwen2": "Qwen2ForCausalLM",
             "qwen3": "Qwen3ForCausalLM",
+            "smollm3": "SmolLM3ForCausalLM",
         }
-        own = {k: v for k, v in vars(self).items() if k not in ("qkv_bias", "qk_norm")}
-        window = {"sliding_window": None}  # Mistral's default would be one of 4096
-        return {"architectures": [architectures[self.model_type]], **own, **window}
+        ours = ("qkv_bias", "qk_norm", "rope_scaling", "layers_without_rope")
+        fields = {k: v for k, v in vars(self).items() if k not in ours}
+        fields["sliding_window"] = None  # Mistral's default would be one of 4096
+        if self.rope_scaling is not None:
+            fields["rope_scaling"] = self.rope_scaling.to_dict()
+        if self.model_type == "smollm3":
+            layers = range(self.num_hidden_layers)
+            fields["pad_token_id"] = None  # by default one of SmolLM3's own vocabulary
+            fields["no_rope_layers"] = [int(i not in self.layers_without_rope) for i in layers]
+        return {"architectures": [architectures[self.model_type]], **fields}

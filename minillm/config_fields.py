@@ -8,6 +8,8 @@ import math
 from sys import float_info
 from typing import Any
 
+from minillm.rope_scaling import RopeScaling
+
 __all__ = ["checked", "model_arguments"]
 
 _KINDS = {
@@ -53,7 +55,22 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "qwen2": _QWEN,
     "qwen3": _QWEN | {"head_dim": 128, "attention_bias": False},
+    "smollm3": {
+        "max_position_embeddings": 32_768,
+        "num_key_value_heads": 4,
+        "rope_theta": 2_000_000.0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "no_rope_layers": None,
+        "no_rope_layer_interval": 4,
+        "use_sliding_window": False,
+        "sliding_window": None,
+        "max_window_layers": 0,
+    },
 }
+_MOST_LAYERS = 10_000
+_SCALED = ("linear", "llama3", "yarn")
 _SUPPORTED_AT_DEFAULT = (
     "attention_bias",
     "mlp_bias",
@@ -126,6 +143,8 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
         "hidden_act": _ACTIVATIONS[activation],
         "qkv_bias": model_type == "qwen2",
         "qk_norm": model_type == "qwen3",
+        "rope_scaling": _rope_scaling(fields),
+        "layers_without_rope": _layers_without_rope(fields),
     }
 
 
@@ -157,8 +176,21 @@ def _refuse_window(fields: dict[str, Any]) -> None:
         )
 
 
-def _rope_theta(fields: dict[str, Any]) -> Any:
-    """The base of the rotary embedding, which no option may scale.
+def _layers_without_rope(fields: dict[str, Any]) -> tuple[int, ...]:
+    """SmolLM3's: a list with 0 for each, or every fourth."""
+    layers = fields["num_hidden_layers"]
+    if "no_rope_layers" not in fields or layers > _MOST_LAYERS:
+        return ()
+    if (listed := fields["no_rope_layers"]) is None:
+        every = checked("no_rope_layer_interval", fields["no_rope_layer_interval"], int)
+        return tuple(i for i in range(layers) if (i + 1) % every == 0) if every > 0 else ()
+    if len(checked("no_rope_layers", listed, list)) < layers:
+        raise ValueError(f"no_rope_layers is for {len(listed)} layers, {layers} are needed")
+    return tuple(i for i in range(layers) if not listed[i])
+
+
+def _rope(fields: dict[str, Any]) -> dict[str, Any]:
+    """The options of the rotary embedding.
 
     Transformers 5 writes `rope_parameters`; before that there was `rope_scaling`, which wins.
     """
@@ -168,15 +200,40 @@ def _rope_theta(fields: dict[str, Any]) -> Any:
             rope = checked(name, fields[name], dict) or rope
     if nested := [name for name, value in rope.items() if isinstance(value, dict)]:
         raise ValueError(f"rope options by layer type are not supported, got {nested[0]!r}")
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind in ("linear", "llama3", "yarn"):
-        factor = checked(f"the factor of rope type {kind!r}", rope.get("factor"), float)
-        scaled = factor != 1 or rope.get("attention_factor") not in (None, 1)
-    else:
-        scaled = kind not in ("default", "dynamic")  # which only scales beyond the context
-    if scaled:
-        raise ValueError(f"rope type {kind!r} is not supported, only 'default' or a factor of 1")
     part = rope.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
     if part is not None and checked("partial_rotary_factor", part, float) != 1:
         raise ValueError(f"partial_rotary_factor={part} is not supported, only 1")
-    return rope.get("rope_theta", fields["rope_theta"])
+    return rope
+
+
+def _rope_theta(fields: dict[str, Any]) -> Any:
+    return _rope(fields).get("rope_theta", fields["rope_theta"])
+
+
+def _rope_scaling(fields: dict[str, Any]) -> RopeScaling | None:
+    """How the frequencies change; a factor of 1 changes nothing."""
+    rope = _rope(fields)
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind in ("default", "dynamic"):  # which only scales beyond the context
+        return None
+    if kind not in _SCALED:
+        raise ValueError(f"rope type {kind!r} is not supported, only {', '.join(_SCALED)}")
+
+    def number(name: str, default: float | None = None, of: type = float) -> Any:
+        given = rope.get(name, default)
+        return checked(f"the {name} of rope type {kind!r}", default if given is None else given, of)
+
+    factor, context = number("factor"), fields["max_position_embeddings"]
+    context = number("original_max_position_embeddings", context, int)
+    if factor == 1 and rope.get("attention_factor") in (None, 1):
+        return None
+    if kind == "linear":
+        return RopeScaling(kind, factor, context)
+    if kind == "llama3":
+        turns = number("low_freq_factor"), number("high_freq_factor")
+        return RopeScaling(kind, factor, context, *turns)
+    if refused := [name for name in ("mscale", "mscale_all_dim") if rope.get(name)]:
+        raise ValueError(f"rope type 'yarn' with {refused[0]} is not supported")
+    attention = number("attention_factor", 0.1 * math.log(factor) + 1 if factor > 1 else 1.0)
+    turns, whole = (number("beta_slow", 1.0), number("beta_fast", 32.0)), rope.get("truncate", True)
+    return RopeScaling(kind, factor, context, *turns, attention, checked("truncate", whole, bool))

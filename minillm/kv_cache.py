@@ -79,7 +79,7 @@ class KVCache:
     def append(
         self, layer: int, k: Float[Tensor, "B G T D"], v: Float[Tensor, "B G T D"]
     ) -> tuple[Float[Tensor, "B G S D"], Float[Tensor, "B G S D"]]:
-        """Write one layer's new keys and values behind each row's `lengths`; return all it has.
+        """Write one layer's new keys and values after each row's `lengths`; return all it has.
 
         S is the longest row's length plus T. `lengths` stays, until `advance`.
 

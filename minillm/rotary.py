@@ -27,10 +27,14 @@ class Rotary(nn.Module):
         super().__init__()
         pairs = torch.arange(0, config.head_dim, 2, device="cpu", dtype=torch.float32)
         frequency = config.rope_theta ** -(pairs / config.head_dim)
+        scaling, size = config.rope_scaling, 1.0
+        if scaling is not None:
+            frequency, size = scaling.scaled(frequency, config.rope_theta), scaling.attention
         position = torch.arange(config.max_position_embeddings, device="cpu", dtype=torch.float32)
         angle = position[:, None] * frequency
-        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1), persistent=False)
-        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1), persistent=False)
+        cos, sin = angle.cos() * size, angle.sin() * size
+        self.register_buffer("cos", torch.cat((cos, cos), -1), persistent=False)
+        self.register_buffer("sin", torch.cat((-sin, sin), -1), persistent=False)
 
     def forward(self, cached: list[int], T: int, positions: Tensor | None) -> "Rotation":
         """The rows for T new tokens at `positions`, by default right after the cached ones."""

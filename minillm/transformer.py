@@ -59,8 +59,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        vectors = torch.randn(config.vocab_size, config.hidden_size)
-        # as nn.Embedding draws them, which on the meta device would import torch's compiler
+        vectors = torch.empty(config.vocab_size, config.hidden_size)
+        if not vectors.is_meta:  # where a draw would import torch's symbolic shapes: 60 MB
+            vectors.normal_()
         self.embed = nn.Embedding.from_pretrained(vectors, freeze=False)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -22,6 +22,7 @@ from minillm.jacobi import decode_jacobi
 from minillm.kv_cache import kv_bytes
 from minillm.lookahead.decode import decode_lookahead
 from minillm.lookahead.pool import NGramPool
+from minillm.measure.divergence import divergences
 from minillm.measure.evaluation import evaluate
 from minillm.measure.machine import measure_tokens
 from minillm.measure.repetition import distinct, repetition
@@ -102,6 +103,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "acceptance": lambda n: acceptance(MODEL, MODEL, TWO, max_new_tokens=n),
     "openings": lambda n: openings(None, n),
     "evaluate": lambda n: evaluate(MODEL, torch.tensor([1, 2]), n),
+    "divergences": lambda n: divergences(MODEL, {}, [[1, 2]], n),
     "text_law": lambda n: text_law(law, n),
     "joint_law": lambda n: joint_law(verify, law, law, n),
     "mass_of_top": lambda n: mass_of_top(torch.ones(2, 3), n),

@@ -11,6 +11,7 @@ from minillm.bench import (  # register their rows
     optimized,
     parallel,
     quantization,
+    serving,
     sparsity,
     speculative,
 )
@@ -18,4 +19,13 @@ from minillm.bench.rows import ROWS, BenchRow, measure
 
 __all__ = ["ROWS", "BenchRow", "measure"]
 
-_ROW_MODULES = (decoding, optimized, parallel, speculative, sparsity, quantization, machine)
+_ROW_MODULES = (
+    decoding,
+    optimized,
+    parallel,
+    speculative,
+    sparsity,
+    quantization,
+    serving,
+    machine,
+)

@@ -15,15 +15,14 @@ from minillm.tokens import encode
 
 __all__ = ["against_transformers", "cached_step"]
 
-_MODEL = "stories"
 _CACHED = 500
 _STEPS = 8  # in one run: a step follows steps, as it does in decoding
 
 
-@row(f"kv_cache/step@{_CACHED}", against=f"recomputing {_CACHED + 1} tokens")
-def cached_step() -> Measured:
+@row(f"kv_cache/step@{_CACHED}", against=f"recomputing {_CACHED + 1} tokens", any_model=True)
+def cached_step(name: str) -> Measured:
     """One more token with 500 cached, against a pass over all 501; both score the next one."""
-    model, tokenizer = load(_MODEL)
+    model, tokenizer = load(name)
     text = torch.tensor([encode(tokenizer, "\n\n".join(stories()))[: _CACHED + 1]])
     cache = KVCache(model.config, 1, _CACHED + 1)
 
@@ -49,8 +48,8 @@ def cached_step() -> Measured:
     )
 
 
-@row("decoding/transformers", against="transformers' generate")
-def against_transformers() -> Measured:
+@row("decoding/transformers", against="transformers' generate", any_model=True)
+def against_transformers(name: str) -> Measured:
     """Greedy tokens of `decode_cached` against those of `generate`; neither stops at an end."""
-    model, tokenizer = load(_MODEL)
-    return greedy_texts(model, tokenizer, transformers_greedy(_MODEL))
+    model, tokenizer = load(name)
+    return greedy_texts(model, tokenizer, transformers_greedy(name))

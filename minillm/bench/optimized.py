@@ -28,23 +28,22 @@ __all__ = [
     "prefill_against_transformers",
 ]
 
-_MODEL = "stories"
 _PREFILL = 400
 _PAIRS = 61
 _STEPS = 8  # in one run: a step follows steps, as it does in decoding
 
 
-@row("optimized/transformers", against="transformers' generate")
-def against_transformers() -> Measured:
+@row("optimized/transformers", against="transformers' generate", any_model=True)
+def against_transformers(name: str) -> Measured:
     """Greedy decoding of the fast twin against `generate` on the same folder."""
-    model, tokenizer = load(_MODEL)
-    return greedy_texts(optimized(model), tokenizer, transformers_greedy(_MODEL))
+    model, tokenizer = load(name)
+    return greedy_texts(optimized(model), tokenizer, transformers_greedy(name))
 
 
-@row("optimized/plain", against="the readable model, cached")
-def against_plain() -> Measured:
+@row("optimized/plain", against="the readable model, cached", any_model=True)
+def against_plain(name: str) -> Measured:
     """Greedy decoding of the fast twin against the model it stands for."""
-    model, tokenizer = load(_MODEL)
+    model, tokenizer = load(name)
 
     def plain(prompt: list[int], count: int) -> list[int]:
         return collect(decode_cached(model, [prompt], max_new_tokens=count))[0]
@@ -52,11 +51,13 @@ def against_plain() -> Measured:
     return greedy_texts(optimized(model), tokenizer, plain)
 
 
-@row("prefill/transformers", against=f"transformers' forward pass, {_PREFILL} tokens")
-def prefill_against_transformers() -> Measured:
+@row(
+    "prefill/transformers", against=f"transformers' forward pass, {_PREFILL} tokens", any_model=True
+)
+def prefill_against_transformers(name: str) -> Measured:
     """Fill a cache with 400 tokens and score the next one; times are of all tokens together."""
-    model, tokenizer = load(_MODEL)
-    fast, peer, text = optimized(model), transformers_peer(_MODEL), _text(tokenizer, _PREFILL)
+    model, tokenizer = load(name)
+    fast, peer, text = optimized(model), transformers_peer(name), _text(tokenizer, _PREFILL)
 
     def ours() -> Tensor:
         cache = KVCache(fast.config, 1, _PREFILL)
@@ -71,14 +72,14 @@ def prefill_against_transformers() -> Measured:
     return Measured(seconds, check, kernel_names(fast))
 
 
-@row("roofline/bandwidth", against="reading as many bytes as the weights have")
-def bandwidth() -> Measured:
+@row("roofline/bandwidth", against="reading as many bytes as the weights have", any_model=True)
+def bandwidth(name: str) -> Measured:
     """The share of a decode step, 64 tokens cached, that reads weights; the rest is overhead.
 
     It is the bandwidth that the step attains, over that of a sum of as many bytes. Both run by
     themselves, each with its bytes in the caches.
     """
-    model, tokenizer = load(_MODEL)
+    model, tokenizer = load(name)
     fast = optimized(model)
     if isinstance(fast, FastTransformer):
         nbytes = fast.layers.nbytes
@@ -93,9 +94,9 @@ def bandwidth() -> Measured:
     return Measured(list(zip(steps, reads, strict=True)), check, kernel_names(fast), unit)
 
 
-def _block_against_one(block_size: int, cached: int) -> Measured:
+def _block_against_one(block_size: int, cached: int, name: str) -> Measured:
     """The ratio is that of a token alone over the block: 1 would be free, 1/m no gain."""
-    model, tokenizer = load(_MODEL)
+    model, tokenizer = load(name)
     fast = optimized(model)
     one, block = (_step(fast, tokenizer, cached, new) for new in (1, block_size))
     pairs = _interleaved(block, one)
@@ -109,9 +110,9 @@ def _block_against_one(block_size: int, cached: int) -> Measured:
 
 
 for _block_size, _cached in product((5, 8), (64, 400)):
-    row(f"roofline/m{_block_size}@{_cached}", against=f"one token, {_cached} cached")(
-        partial(_block_against_one, _block_size, _cached)
-    )
+    row(
+        f"roofline/m{_block_size}@{_cached}", against=f"one token, {_cached} cached", any_model=True
+    )(partial(_block_against_one, _block_size, _cached))
 
 
 def _step(model: Transformer, tokenizer: Tokenizer, cached: int, new: int) -> Callable[[], Tensor]:

@@ -12,6 +12,8 @@ computed the same, and returns their times. It raises `CheckFailedError` where t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -28,7 +30,7 @@ __all__ = [
     "row",
 ]
 
-
+_Run = TypeVar("_Run", bound=Callable[..., "Measured"])
 _TRIES = 3
 
 
@@ -79,27 +81,30 @@ class BenchRow:
 @dataclass(frozen=True)
 class _Entry:
     against: str
-    run: Callable[[], Measured]
+    run: Callable[..., Measured]
+    any_model: bool
 
 
 ROWS: dict[str, _Entry] = {}
 
 
-def row(name: str, *, against: str) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
-    """Register a function as the row `name`."""
+def row(name: str, *, against: str, any_model: bool = False) -> Callable[[_Run], _Run]:
+    """Register a function as the row `name`; with `any_model` it takes the name of one."""
 
-    def register(run: Callable[[], Measured]) -> Callable[[], Measured]:
-        ROWS[name] = _Entry(against, run)
+    def register(run: _Run) -> _Run:
+        ROWS[name] = _Entry(against, run, any_model)
         return run
 
     return register
 
 
-def measure(name: str) -> BenchRow:
-    """Run a row."""
+def measure(name: str, model: str = "stories") -> BenchRow:
+    """Run a row; one that does not take a model runs with its own."""
     entry, threads = ROWS[name], torch.get_num_threads()
     try:
-        found, result = _until_it_says_something(entry.run)
+        found, result = _until_it_says_something(
+            partial(entry.run, model) if entry.any_model else entry.run
+        )
     except UnmeasuredError as error:
         check = "failed" if isinstance(error, CheckFailedError) else "not made"
         return BenchRow(

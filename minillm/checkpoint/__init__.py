@@ -1,9 +1,17 @@
-"""Weights on disk: Hugging Face folders of safetensors, nothing else.
+"""Weights on disk: Hugging Face folders of safetensors, and GGUF files.
 
-To read in this order: `loading` (a folder to a model, and back), `names` (theirs and ours),
-`tensors` (files and shards).
+To read in this order: `loading` (a folder or a file to a model, and back), `names` (theirs and
+ours), `tensors` (files and shards), `gguf`, `published` (models to download), `chat`.
 """
 
-from minillm.checkpoint.loading import folder, load, read_tokenizer, save, shipped
+from minillm.checkpoint.loading import (
+    Checkpoint,
+    folder,
+    load,
+    opened,
+    read_tokenizer,
+    save,
+    shipped,
+)
 
-__all__ = ["folder", "load", "read_tokenizer", "save", "shipped"]
+__all__ = ["Checkpoint", "folder", "load", "opened", "read_tokenizer", "save", "shipped"]

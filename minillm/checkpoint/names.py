@@ -3,26 +3,20 @@
 Loading fuses them, saving splits them again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from minillm.checkpoint.tensors import Stored, refuse_infinite
 from minillm.config import ModelConfig
 from minillm.transformer import Transformer
 
-__all__ = ["fuse", "is_weight", "split"]
+__all__ = ["fuse", "split"]
 
 _EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-
-
-def is_weight(name: str) -> bool:
-    """Whether a stored tensor is one; older folders hold rotary buffers, which follow from config.
-
-    Source: transformers 5 ignores these too, `PreTrainedModel._adjust_missing_and_unexpected_keys`.
-    """
-    return not name.endswith("rotary_emb.inv_freq")
+_NAMED = 5  # tensors that an error lists
 
 
 def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
@@ -60,45 +54,74 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
     return parts
 
 
-def fuse(config: ModelConfig, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Our parameters from Hugging Face's tensors, which were read from `path`.
+def fuse(
+    config: ModelConfig,
+    stored: Mapping[str, Stored],
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Our parameters from Hugging Face's tensors, which lie in `path`; one is read at a time.
 
     Raises:
-        ValueError: a tensor is missing, not expected, or of another shape than the config asks; a
-            tied head that differs from the embedding.
+        ValueError: a tensor is missing, not expected, of another shape than the config asks, or
+            not finite in `dtype`; a tied head that differs from the embedding.
     """
+    if config.num_hidden_layers > len(stored):
+        raise ValueError(
+            f"{path} has {len(stored)} tensors, too few for {config.num_hidden_layers} layers"
+        )
     parts = _parts(config)
     expected = {name: rows for group in parts.values() for name, rows in group}
     if config.tie_word_embeddings:
-        tensors = _tied(tensors, path)
+        stored = _tied(stored, path)
     for problem, names in (
-        ("lacks", expected.keys() - tensors.keys()),
-        ("has unexpected", tensors.keys() - expected.keys()),
+        ("lacks", expected.keys() - stored.keys()),
+        ("has unexpected", stored.keys() - expected.keys()),
     ):
         if names:
-            raise ValueError(f"{path} {problem} tensors: {', '.join(sorted(names))}")
+            raise ValueError(f"{path} {problem} tensors: {_some(names)}")
     for name, rows in expected.items():
-        if tensors[name].shape[:1] != (rows,):
+        if stored[name].shape[:1] != (rows,):
             raise ValueError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}, config.json asks for "
-                f"{rows} rows"
+                f"{path}: {name} has shape {stored[name].shape}, its config asks for {rows} rows"
             )
-    try:
-        return {ours: torch.cat([tensors[n] for n, _ in group]) for ours, group in parts.items()}
-    except RuntimeError as error:
-        raise ValueError(f"{path}: a tensor is not as wide as config.json asks: {error}") from error
+    with torch.device("meta"):  # of sizes that the tensors have: no config makes it endless
+        shapes = {ours: tensor.shape for ours, tensor in Transformer(config).state_dict().items()}
+
+    def joined(ours: str, group: list[tuple[str, int]]) -> Tensor:
+        whole = torch.empty(shapes[ours], device=device, dtype=dtype)
+        places = whole.split([rows for _, rows in group])
+        for (name, _), place in zip(group, places, strict=True):
+            place.copy_(stored[name].read())
+            refuse_infinite({name: place}, path)
+        return whole
+
+    for ours, group in parts.items():
+        for name, rows in group:
+            if stored[name].shape != (shape := (rows, *shapes[ours][1:])):
+                raise ValueError(
+                    f"{path}: {name} has shape {stored[name].shape}, its config asks for {shape}"
+                )
+    return {ours: joined(ours, group) for ours, group in parts.items()}
 
 
-def _tied(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _tied(stored: Mapping[str, Stored], path: Path) -> dict[str, Stored]:
     """Of a matrix that is embedding and head, and is stored under either name or both, one."""
-    if _HEAD not in tensors:
-        return tensors
-    rest = {name: tensor for name, tensor in tensors.items() if name != _HEAD}
-    if not torch.equal(rest.setdefault(_EMBED, tensors[_HEAD]), tensors[_HEAD]):
+    rest = {name: tensor for name, tensor in stored.items() if name != _HEAD}
+    if _HEAD not in stored:
+        return rest
+    if _EMBED in rest and not torch.equal(rest[_EMBED].read(), stored[_HEAD].read()):
         raise ValueError(
-            f"{path}: {_HEAD} differs from {_EMBED}, but config.json has tie_word_embeddings=true"
+            f"{path}: {_HEAD} differs from {_EMBED}, but its config has tie_word_embeddings=true"
         )
-    return rest
+    return {_EMBED: stored[_HEAD]} | rest
+
+
+def _some(names: Set[str]) -> str:
+    """The first few names."""
+    first = sorted(names)[:_NAMED]
+    return ", ".join(first) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def split(model: Transformer) -> Iterator[tuple[str, Tensor]]:

@@ -4,20 +4,30 @@ What is read is either used or refused by name; nothing is followed out of the f
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from minillm.checkpoint.names import is_weight
 from minillm.config_fields import checked
 from minillm.files import read_json
 
-__all__ = ["FLOATS", "read_file", "read_tensors", "refuse_infinite", "refuse_types"]
+__all__ = ["FLOATS", "Stored", "read_file", "refuse_infinite", "refuse_types", "stored_tensors"]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor on disk, which each call of `read` reads anew."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -37,19 +47,17 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} is corrupted or truncated: {error}") from error
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def stored_tensors(folder: Path) -> dict[str, Stored]:
     """The weights of a folder: of model.safetensors, or else of the shards of its index.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is truncated or corrupted, files and index do not fit, the index points
-            out of the folder, a tensor is not of `FLOATS`.
+            out of the folder; when it is read, a tensor is not of `FLOATS`.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     whole = single.is_file() or not index.is_file()  # of both, transformers takes the file too
-    tensors = _weights(single) if whole else _of_shards(index)
-    refuse_types(tensors, folder)
-    return tensors
+    return _weights(single) if whole else _of_shards(index)
 
 
 def refuse_types(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -71,20 +79,48 @@ def refuse_infinite(tensors: Mapping[str, Tensor], path: Path) -> None:
         ValueError: NaN or infinity; the message names file and tensor.
     """
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+        if not torch.stack(tensor.aminmax()).isfinite().all():  # NaN is both
             raise ValueError(
                 f"{path}: {name} has numbers that are NaN or infinite in {tensor.dtype}"
             )
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in read_file(path)[0].items() if is_weight(name)}
+def _is_weight(name: str) -> bool:
+    """Whether a stored tensor is one; older folders hold rotary buffers, which follow from config.
+
+    Source: transformers 5 ignores these too, `PreTrainedModel._adjust_missing_and_unexpected_keys`.
+    """
+    return not name.endswith("rotary_emb.inv_freq")
 
 
-def _of_shards(index: Path) -> dict[str, Tensor]:
+def _weights(path: Path) -> dict[str, Stored]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}")
+    try:
+        file: Any = safe_open(path, "pt")
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is corrupted or truncated: {error}") from error
+
+    def read(name: str) -> Tensor:
+        try:
+            tensor = file.get_tensor(name)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: {name} cannot be read: {error}") from error
+        refuse_types({name: tensor}, path)
+        return tensor
+
+    return {
+        name: Stored(tuple(shape), partial(read, name))
+        for name, shape in shapes.items()
+        if _is_weight(name)
+    }
+
+
+def _of_shards(index: Path) -> dict[str, Stored]:
     """Every tensor from the shard that the index names; copies in other shards are stale."""
     weight_map = _weight_map(index)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Stored] = {}
     for shard in sorted(set(weight_map.values())):
         stored = _weights(index.parent / shard)
         if stray := stored.keys() - weight_map.keys():
@@ -104,7 +140,7 @@ def _weight_map(index: Path) -> dict[str, str]:
         path = index.parent / checked(f"{index}: the file of {name}", shard, str)
         if not Path(os.path.abspath(path)).is_relative_to(inside):
             raise ValueError(f"{index}: the file of {name} is outside of the folder: {shard!r}")
-    return {name: shard for name, shard in weight_map.items() if is_weight(name)}
+    return {name: shard for name, shard in weight_map.items() if _is_weight(name)}
 
 
 def _listed(names: set[str]) -> str:

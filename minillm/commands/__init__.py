@@ -1,7 +1,7 @@
 """The commands of the shell: `minillm COMMAND` is `main`, and each command one module.
 
-`lab` (with `handout`) opens the lessons, `notebooks` re-executes them; `generate`, `models`, `eval`
-and `sample` use a model, `train` makes one; `bench` measures the tricks; `kbit` and `hypothesis`
-record what lesson 12 shows. They share `table`, `named_path` and
-`threads` (how OpenMP waits).
+`lab` opens the lessons and `handout` copies them (both with `copies`), `notebooks` re-executes
+them; `generate`, `models`, `eval` and `sample` use a model, `train` makes one; `bench` measures the
+tricks; `kbit` and `hypothesis` record what lesson 12 shows, `findings` what lesson 15 does. They
+share `table`, `named_path` and `threads` (how OpenMP waits).
 """

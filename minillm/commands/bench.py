@@ -3,36 +3,64 @@
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 from minillm.bench import ROWS, BenchRow, measure
+from minillm.bench.card import card, measure_card
+from minillm.bench.card.large import fitting
 from minillm.commands.table import table
+from minillm.files import write_whole
+from minillm.measure.card import PARTS, said_of
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="a row; may be repeated")
+    parser.add_argument(
+        "--model", default="stories", help="of the rows that take any model (stories)"
+    )
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--json", action="store_true", help="print a list of rows as JSON")
+    parser.add_argument(
+        "--device", metavar="CARD", help="measure a card, such as cuda, in place of the rows"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("card.json"), help="where the card's record goes"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the rows; the exit code is 1 where a check failed."""
-    names = list(dict.fromkeys(arguments.only or ROWS))
+    """Measure the rows, or a card; the exit code is 1 where a check failed."""
+    if arguments.device:
+        return _measure_card(arguments.device, arguments.out)
+    known = [x for x in ROWS if arguments.model == "stories" or ROWS[x].any_model]
+    names = list(dict.fromkeys(arguments.only or known))
     for name in names:
-        if name not in ROWS:
-            raise ValueError(f"no row named {name!r}: the known ones are {', '.join(ROWS)}")
+        if name not in known:
+            raise ValueError(f"no row named {name!r}: the known ones are {', '.join(known)}")
     if arguments.list:
         print("\n".join(f"{name}: against {ROWS[name].against}" for name in names))
         return 0
     rows: list[BenchRow] = []
     try:
         for name in names:
-            rows.append(measure(name))
+            rows.append(measure(name, arguments.model))
     finally:  # interrupted: what was measured is not lost
         as_json = [asdict(row) for row in rows]
         print(json.dumps(as_json, indent=1) if arguments.json else _report(rows))
     return int(any(row.check == "failed" for row in rows))
+
+
+def _measure_card(device: str, out: Path) -> int:
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to")
+    found = card(device)
+    record = measure_card(found, fitting(found))
+    text = json.dumps(record, indent=1)
+    write_whole(out, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    print("\n\n".join(said_of(record, part) for part in PARTS), f"\n\nwritten: {out}")
+    return 0
 
 
 def _report(rows: list[BenchRow]) -> str:

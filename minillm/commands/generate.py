@@ -8,20 +8,18 @@ gives another.
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from minillm.checkpoint import folder, load, shipped
+from minillm.checkpoint import opened, shipped
 from minillm.commands.named_path import named_path
 from minillm.config import ModelConfig
 from minillm.decoding import Step, decode_cached, decode_recomputed, generators
 from minillm.fast.model import kernel_names, optimized
-from minillm.files import read_json
 from minillm.kv_cache import kv_bytes
 from minillm.sampling import Sampler
-from minillm.tokens import END_OF_TEXT, TextStream, encode
+from minillm.tokens import TextStream, encode
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=named_path,
         default="stories",
-        help=f"{models} or a Hugging Face folder (stories)",
+        help=f"{models}, a fetched model, a Hugging Face folder or a .gguf file (stories)",
     )
+    add("--chat", action="store_true", help="the prompt is a question to a model that can chat")
     add("--max-new-tokens", type=int, default=200, metavar="N", help="stop after N tokens (200)")
     add("--temperature", type=float, default=0.7, metavar="T", help="0 is greedy (0.7)")
     add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens (all)")
@@ -58,10 +57,13 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments.prompt, arguments.seed)
     sampler = Sampler(arguments.temperature, arguments.top_k, arguments.top_p)
     dtype = _DTYPES[arguments.dtype]
-    model, tokenizer = load(arguments.model, arguments.device, dtype)
+    checkpoint = opened(arguments.model)
+    model, tokenizer = checkpoint.model(arguments.device, dtype), checkpoint.tokenizer
     if not (arguments.readable or arguments.no_cache):
         model = optimized(model)
-    prompt = encode(tokenizer, arguments.prompt)
+    prompt = (
+        checkpoint.chat(arguments.prompt) if arguments.chat else encode(tokenizer, arguments.prompt)
+    )
     decode = decode_recomputed if arguments.no_cache else decode_cached
     steps = decode(
         model,
@@ -69,9 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         max_new_tokens=arguments.max_new_tokens,
         sampler=sampler,
         generators=generators(arguments.seed, 1),
-        stop=_ends(folder(arguments.model), tokenizer),
+        stop=checkpoint.ends,
     )
-    report = _stream(steps, prompt, tokenizer, model.config, dtype)
+    report = _stream(steps, prompt, tokenizer, model.config, dtype, show_prompt=not arguments.chat)
     print(f"{report}; {kernel_names(model)}", file=sys.stderr)
 
 
@@ -86,33 +88,23 @@ def _check(prompt: str, seed: int) -> None:
         raise ValueError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
 
 
-def _ends(path: Path, tokenizer: Tokenizer) -> list[int]:
-    """The tokens that end a text: those that the folder names, or end-of-text, or none."""
-    for file in (path / "generation_config.json", path / "config.json"):
-        named = read_json(file).get("eos_token_id") if file.is_file() else None
-        if named is not None:
-            ends = named if isinstance(named, list) else [named]
-            if not all(isinstance(end, int) for end in ends):
-                raise ValueError(f"{file}: eos_token_id must be whole numbers, got {named!r}")
-            return ends
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    return [] if end is None else [end]
-
-
 def _stream(
     steps: Iterator[Step],
     prompt: list[int],
     tokenizer: Tokenizer,
     config: ModelConfig,
     dtype: torch.dtype,
+    *,
+    show_prompt: bool,
 ) -> str:
-    """Print the prompt, then each token as it comes; returns the report."""
+    """Print each token as it comes, behind the prompt if that is shown; returns the report."""
     text = TextStream(tokenizer)
 
     def show(tokens: list[int]) -> None:
         print("".join(map(text.push, tokens)), end="", flush=True)
 
-    show(prompt)
+    if show_prompt:
+        show(prompt)
     seconds: list[float] = []
     tokens, cached = 0, 0
     for step in steps:

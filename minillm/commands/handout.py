@@ -1,119 +1,50 @@
-"""The learner's copy of the lessons, kept up to date without losing what the learner wrote.
+"""`minillm handout DIR`: a reader's copy of the lessons in a folder, without opening it.
 
-The copy has no outputs, so that no prediction is spoiled. Lessons are handed out anew when a new
-version of them arrives, but never over what the learner changed: then the new version is put
-beside it. What was handed out is remembered by hash in a hidden folder of the learner's; a hash is
-of the cells' sources, so that running a lesson is not changing it.
+A second call brings the copy up to date, and never over what its reader changed: see `copies`.
+`--for otter` or `--for nbgrader` writes the exercises as homework for that grader instead. That
+work is `widgets.common.exercises.homework`; it runs in a process of its own, since `minillm` knows
+no Jupyter.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
-from itertools import count
-from pathlib import Path
-from typing import Any
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
 
-from minillm.files import write_whole
+from minillm.commands.copies import hand_out
+from minillm.commands.lab import lessons, refuse_originals
+from minillm.commands.named_path import named_path
 
-__all__ = ["HIDDEN", "hand_out"]
+__all__ = ["add_arguments", "run"]
 
-HIDDEN = ".minillm"  # in the learner's folder: hashes of what was handed out, files for Jupyter
-_KERNELSPEC = {
-    "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],  # Jupyter's python
-    "display_name": "Python 3 (minillm)",
-    "language": "python",
-}
-_SETTINGS = {  # JupyterLab asks about news at its first start, over the lesson
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}
-}
+_HOMEWORK = "widgets.common.exercises.homework"
 
 
-def hand_out(originals: Sequence[Path], folder: Path) -> list[str]:
-    """Bring the learner's copies up to date; returns what there is to say about it.
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", type=named_path, metavar="DIR", help="where the copy is, or will be"
+    )
+    parser.add_argument(
+        "--for",
+        dest="grader",
+        choices=("otter", "nbgrader"),
+        help="write homework for this grader, to a new folder or an empty one",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Hand the lessons out and say what is new, or write homework; returns the exit code.
 
     Raises:
+        ValueError: the folder is that of the committed lessons, or homework would overwrite it.
         OSError: the folder cannot be written, or the disk is full.
     """
-    hidden = folder / HIDDEN
-    _write_json(hidden / "kernels" / "python3" / "kernel.json", _KERNELSPEC)
-    _write_json(hidden / "labconfig" / "default_setting_overrides.json", _SETTINGS)
-    remembered = _read_json(hidden / "handed_out.json")
-    handed_out = remembered if isinstance(remembered, dict) else {}
-    here = {original.stem for original in originals}
-    left = [name for name in handed_out if here and name.partition(".")[0] not in here]
-    messages = [
-        *(_hand_out(original, folder, handed_out) for original in originals),
-        *(_take_back(name, folder, handed_out) for name in left),
-    ]
-    _write_json(hidden / "handed_out.json", handed_out)
-    return [message for message in messages if message]
-
-
-def _hand_out(original: Path, folder: Path, handed_out: dict[str, str]) -> str | None:
-    """Put one lesson under the first name that is free, unchanged, or made from this version."""
-    lesson = _cleared(json.loads(original.read_text(encoding="utf-8")))
-    version = _hash(lesson)
-    for number in count():
-        name = original.stem + ("" if number == 0 else f".new{number}") + ".ipynb"
-        path, before = folder / name, handed_out.get(name)
-        now = _hash(_read_json(path)) if path.exists() else None
-        if before == version and (now or number):
-            return None  # theirs comes from this version; a .new one they removed stays away
-        if now in (None, before, version):
-            if now != version:
-                _write_json(path, lesson)
-            handed_out[name] = version
-            break
-    if number == 0:
-        return (
-            f"{name} is new in this version of the course" if now not in (None, version) else None
-        )
-    return f"{original.name} has a new version, but you changed yours: it is kept, see {name}"
-
-
-def _take_back(name: str, folder: Path, handed_out: dict[str, str]) -> str | None:
-    """Remove a lesson that has left the course, or has another name now, if it was not changed."""
-    path, before = folder / name, handed_out.pop(name)
-    if not path.exists():
-        return None
-    if _hash(_read_json(path)) != before:
-        return f"{name} is no longer part of the course, but you changed yours: it is kept"
-    path.unlink(missing_ok=True)
-    return None
-
-
-def _cleared(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook as before its first run, for the kernel of this environment."""
-    metadata = {k: v for k, v in notebook["metadata"].items() if k != "widgets"}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [
-        cell | {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell
-        for cell in notebook["cells"]
-    ]
-    return notebook | {"cells": cells, "metadata": metadata | {"kernelspec": kernel}}
-
-
-def _hash(notebook: Any) -> str:
-    """Of the kinds and sources of the cells; of anything at all where it is no notebook."""
-    try:
-        content = [
-            (cell["cell_type"], "".join(cell["source"]), cell.get("attachments"))
-            for cell in notebook["cells"]
-        ]
-    except (AttributeError, KeyError, TypeError):
-        content = notebook
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _read_json(path: Path) -> Any:
-    """None where there is no such file or it is broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    folder = arguments.folder
+    refuse_originals(folder)
+    if arguments.grader:
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty: name a new folder")
+        command = [sys.executable, "-P", "-m", _HOMEWORK, arguments.grader, str(folder)]
+        return subprocess.call([*command, *map(str, lessons())])
+    for message in hand_out(lessons(), folder):
+        print(message)
+    return 0

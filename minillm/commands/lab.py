@@ -3,26 +3,34 @@
 Jupyter runs as `python -P -m jupyterlab` of this environment, and its kernel `python3` is this
 environment's too, whatever kernels the user or the system has under that name. Because of -P,
 modules are not looked for in the current folder: a `random.py` there is the learner's affair.
+Two servers on one folder would save over each other, so a second start joins the first.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
-from minillm.commands.handout import HIDDEN, hand_out
+from minillm.commands.copies import HIDDEN, hand_out
 from minillm.commands.named_path import named_path
 
 __all__ = [
     "add_arguments",
+    "add_lessons",
+    "chosen",
     "command",
     "environment",
     "lessons",
     "lessons_folder",
+    "refuse_originals",
     "run",
+    "running",
 ]
 
 
@@ -42,6 +50,16 @@ def lessons_folder() -> Path:
 def lessons() -> list[Path]:
     """The committed notebooks, in the order of their numbers."""
     return sorted(lessons_folder().glob("[0-9][0-9]_*.ipynb"))
+
+
+def refuse_originals(folder: Path) -> None:
+    """A copy must not be made over the committed notebooks.
+
+    Raises:
+        ValueError: the folder is theirs, or in theirs.
+    """
+    if folder.resolve().is_relative_to(lessons_folder().resolve()):
+        raise ValueError(f"{folder} holds the committed lessons: name another folder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,21 +95,25 @@ def run(arguments: argparse.Namespace) -> int:
         folder = arguments.folder.expanduser().absolute()
     except RuntimeError as error:
         raise ValueError(f"{arguments.folder}: {error}") from error
-    originals = lessons_folder().resolve()
-    if folder.resolve().is_relative_to(originals):
-        raise ValueError(f"{folder} holds the committed lessons: name another folder")
+    refuse_originals(folder)
     for message in hand_out([] if arguments.originals else lessons(), folder):
         print(message, file=sys.stderr)
     root = lessons_folder() if arguments.originals else folder
+    surroundings = environment(folder, os.environ)
+    if address := running(root, lesson.name, Path(surroundings["JUPYTER_RUNTIME_DIR"])):
+        print(f"JupyterLab is already open on {root}: {address}", file=sys.stderr)
+        if "--no-browser" not in options:
+            webbrowser.open(address)
+        return 0
     superuser = hasattr(os, "geteuid") and os.geteuid() == 0
     if superuser and "--allow-root" not in options:
         print("running as root: Jupyter is given --allow-root", file=sys.stderr)
         options = ["--allow-root", *options]
     line = command(root, lesson.name, options)
     if os.name == "nt":  # there exec returns to the shell at once
-        return subprocess.call(line, env=environment(folder, os.environ))
+        return subprocess.call(line, env=surroundings)
     sys.stderr.flush()
-    os.execve(line[0], line, environment(folder, os.environ))
+    os.execve(line[0], line, surroundings)
 
 
 def find(name: str | None) -> Path:
@@ -111,6 +133,33 @@ def find(name: str | None) -> Path:
         if name in (number, stem, path.stem, path.name):
             return path
     raise ValueError(f"no lesson {name!r}: there are {', '.join(path.stem for path in known)}")
+
+
+def add_lessons(parser: argparse.ArgumentParser) -> None:
+    """The argument that `chosen` reads."""
+    parser.add_argument(
+        "lesson", nargs="*", help="as 02_kv_cache, kv_cache or 02; all lessons if none is given"
+    )
+
+
+def chosen(names: Sequence[str]) -> list[Path]:
+    """These lessons, each once; all of them if none is named. See `find` for the errors."""
+    return list(dict.fromkeys(map(find, names))) or lessons()
+
+
+def running(root: Path, lesson: str, runtime: Path) -> str | None:
+    """The lesson's address on a server that is open on this folder already; None if none is."""
+    direct = build_opener(ProxyHandler({}))
+    for path in sorted(runtime.glob("jpserver-*.json")):
+        try:
+            server = json.loads(path.read_text(encoding="utf-8"))
+            if Path(server["root_dir"]).resolve() != root.resolve():
+                continue
+            with direct.open(f"{server['url']}api?token={server['token']}", timeout=2):
+                return f"{server['url']}lab/tree/{lesson}?token={server['token']}"
+        except (OSError, ValueError, KeyError):
+            continue  # of a server that is no more
+    return None
 
 
 def command(root: Path, lesson: str, options: Sequence[str]) -> list[str]:
@@ -133,7 +182,7 @@ def environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
 
     Any other kernel named `python3` comes after this environment's, which is the one installed here
     or, where none is, the hidden one. The hidden settings are defaults: what the user sets in
-    JupyterLab overrules them.
+    JupyterLab overrules them. What `running` reads stands where the user wants it, else there too.
     """
     hidden = str(folder / HIDDEN)
     data = [str(Path(sys.prefix, "share", "jupyter")), hidden, inherited.get("JUPYTER_PATH")]
@@ -142,4 +191,5 @@ def environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
         **inherited,
         "JUPYTER_PATH": os.pathsep.join(filter(None, data)),
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, config)),
+        "JUPYTER_RUNTIME_DIR": inherited.get("JUPYTER_RUNTIME_DIR") or str(Path(hidden, "runtime")),
     }

@@ -19,7 +19,9 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "lab": ("minillm.commands.lab", "open the lessons in JupyterLab"),
+    "handout": ("minillm.commands.handout", "copy the lessons to a folder"),
     "generate": ("minillm.commands.generate", "write text, and report its speed"),
+    "fetch": ("minillm.commands.fetch", "download a public model"),
     "models": ("minillm.commands.models", "list the shipped models"),
     "train": ("minillm.commands.train", "train a model on a text file"),
     "sample": ("minillm.commands.sample", "write texts with a model, to train another on"),
@@ -29,8 +31,14 @@ _COMMANDS = {
         "few large weights or many small ones: a family's loss by its bits",
     ),
     "hypothesis": ("minillm.commands.hypothesis", "do more tokens make rounding cost more"),
+    "findings": ("minillm.commands.findings", "the course's findings on any model"),
     "bench": ("minillm.commands.bench", "measure what each trick gains on this machine"),
-    "notebooks": ("minillm.commands.notebooks", "re-execute the lessons in place"),
+    "notebooks": (
+        "minillm.commands.notebooks",
+        "re-execute the lessons, or tell their cost",
+    ),
+    "lecture": ("minillm.commands.lecture", "a lesson as slides"),
+    "site": ("minillm.commands.site", "write the lessons as pages that need no kernel"),
 }
 
 

@@ -41,6 +41,7 @@ _H100 = "NVIDIA, H100 data sheet and H100 architecture white paper"
 _ADA = "NVIDIA, Ada GPU architecture white paper"
 _BLACKWELL = "NVIDIA, RTX Blackwell GPU architecture white paper"
 _H200 = "NVIDIA, H200 data sheet"
+_B200 = "NVIDIA, DGX B200 data sheet, an eighth of it; Blackwell architecture technical brief"
 _MI300X = "AMD, Instinct MI300X data sheet"
 
 ACCELERATORS: dict[str, Accelerator] = {
@@ -53,6 +54,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         Accelerator("H100 PCIe", 756e12, 2000e9, 80e9, "HBM2e", torch.bfloat16, _H100),
         Accelerator("H100 SXM", 989.4e12, 3350e9, 80e9, "HBM3", torch.bfloat16, _H100),
         Accelerator("H200", 989.5e12, 4800e9, 141e9, "HBM3e", torch.bfloat16, _H200),
+        Accelerator("B200", 2250e12, 8000e9, 180e9, "HBM3e", torch.bfloat16, _B200),
         Accelerator("RTX 4090", 165.2e12, 1008e9, 24e9, "GDDR6X", torch.float16, _ADA),
         Accelerator("RTX 5090", 209.5e12, 1792e9, 32e9, "GDDR7", torch.float16, _BLACKWELL),
         Accelerator("MI300X", 1307.4e12, 5300e9, 192e9, "HBM3", torch.bfloat16, _MI300X),

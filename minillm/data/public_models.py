@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from minillm.config import ModelConfig
 from minillm.data.hardware import Accelerator
 
-__all__ = ["MODELS", "Capacity", "PublicModel", "capacity"]
+__all__ = ["LLAMA_3_8B", "MODELS", "Capacity", "PublicModel", "capacity"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,21 @@ class PublicModel:
             config.max_position_embeddings,
             "its config.json",
         )
+
+
+LLAMA_3_8B = ModelConfig(  # its config.json (arXiv 2407.21783)
+    vocab_size=128256,
+    hidden_size=4096,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    head_dim=128,
+    intermediate_size=14336,
+    max_position_embeddings=8192,
+    hidden_act="silu",
+    rope_theta=500_000.0,
+    tie_word_embeddings=False,
+)
 
 
 def _model(

@@ -60,6 +60,7 @@ class FusedBlock(nn.Module):
             cls._fits_mlp(block.mlp)
             and type(attention.attend) is Attend
             and attention.qk_norm is None
+            and attention.rotates
             and all(type(norm) is RMSNorm and plain_numbers(norm.weight) for norm in norms)
             and _are_fast(attention.qkv, attention.out)
             and not any(x._forward_hooks or x._forward_pre_hooks for x in block.modules())

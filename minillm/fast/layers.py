@@ -36,6 +36,7 @@ from minillm.fast.plain import is_plain, plain_numbers
 from minillm.fast.team import MOST_THREADS, TEAM
 from minillm.kv_cache import KVCache
 from minillm.rotary import Rotary, Rotation
+from minillm.serving.paged_cache import PagedCache
 from minillm.sparsity.skipping import Reading
 from minillm.transformer import Transformer
 from minillm.whole import whole
@@ -43,6 +44,7 @@ from minillm.whole import whole
 __all__ = ["MOST", "Layers"]
 
 _BYTES = 4  # of a float32
+_WORD = 8  # bytes of an address
 _WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: -16, torch.int8: 8}
 _SMALL = 4 << 20  # bytes of matrices, which one thread reads before another has waked
 _ALL: WeakSet["Layers"] = WeakSet()
@@ -103,7 +105,7 @@ class Layers:
         return (
             (is_plain(model) or is_int8(model))
             and config.hidden_act in ("relu", "silu")
-            and not (config.qk_norm or config.qkv_bias)
+            and not (config.qk_norm or config.qkv_bias or config.layers_without_rope)
             and config.head_dim % PANEL == 0
         )
 
@@ -161,6 +163,7 @@ class Layers:
         parts = {
             "normed": MOST * (config.hidden_size + 2 * PANEL) * _BYTES,
             "room": shared * (slots + _EIGHTH) * _BYTES,
+            "places": slots * _WORD,
             "steps": MOST * _BYTES,
             "codes": self._bytes_of_codes(),
         }
@@ -188,16 +191,16 @@ class Layers:
         tokens: Tensor,
         positions: Tensor | None,
         mask: Tensor | None,
-    ) -> TypeGuard[KVCache]:
+    ) -> TypeGuard[KVCache | PagedCache]:
         """Whether calls can do a pass: with a cache in float32, and few rows if there is a mask.
 
         Raises:
             ValueError: the cache is of another model.
         """
         B, T = tokens.shape
-        if type(cache) is not KVCache or cache.keys.dtype != torch.float32 or not 0 < B <= MOST:
+        if not (type(cache) is KVCache or type(cache) is PagedCache) or not 0 < B <= MOST:
             return False
-        if len(cache.lengths) != B:  # which the twin refuses
+        if cache.keys.dtype != torch.float32 or len(cache.lengths) != B:  # which the twin refuses
             return False
         self._require(cache, depth, B)
         return (
@@ -208,15 +211,18 @@ class Layers:
             and not torch.is_autocast_enabled("cpu")
         )
 
-    def _require(self, cache: KVCache, depth: int, B: int) -> None:
-        shape, buffers = (depth, B, self._G, cache.capacity, self._D), (cache.keys, cache.values)
+    def _require(self, cache: KVCache | PagedCache, depth: int, B: int) -> None:
+        _, N, _, P, _ = cache.keys.shape
+        if type(cache) is KVCache:
+            N = B
+        shape, buffers = (depth, N, self._G, P, self._D), (cache.keys, cache.values)
         if not all(buffer.shape == shape and plain_numbers(buffer) for buffer in buffers):
             raise ValueError(f"the cache is not made for this model: {tuple(cache.keys.shape)}")
 
     def __call__(
         self,
         x: Float[Tensor, "B T C"],
-        cache: KVCache,
+        cache: KVCache | PagedCache,
         depth: int,
         rotary: Rotary,
         positions: Tensor | None,
@@ -233,20 +239,24 @@ class Layers:
         if positions is not None or max(starts) + T > len(rotary.cos):  # which are refused
             rotation = rotary(list(starts), T, positions)
             turns = tuple(T * b if rotation[0].ndim == 4 else 0 for b in range(B))
+        tables = _tables(cache, max(starts) + T)
         if B * T <= MOST:
-            return self._block(x, cache, depth, starts, rotation, turns, mask)
+            return self._block(x, cache, tables, depth, starts, rotation, turns, mask)
         parts, behind = [], 0
         for part in x.split(MOST // B, dim=1):
             places = [[place + behind for place in row] for row in (starts, turns)]
             part = part.contiguous()
-            parts.append(self._block(part, cache, depth, places[0], rotation, places[1], None))
+            parts.append(
+                self._block(part, cache, tables, depth, places[0], rotation, places[1], None)
+            )
             behind += part.shape[1]
         return torch.cat(parts, dim=1)
 
     def _block(
         self,
         x: Tensor,
-        cache: KVCache,
+        cache: KVCache | PagedCache,
+        tables: Tensor,
         depth: int,
         starts: Sequence[int],
         rotation: Rotation,
@@ -256,14 +266,18 @@ class Layers:
         """One call: tokens go to slots from `starts` on, and rotate as the rows from `turns` on."""
         B, T, _ = x.shape
         visible = _causal(T) if mask is None else mask.contiguous()
+        (_, blocks, _, slots, _), width = cache.keys.shape, tables.shape[1]
         with self._lock:
-            if cache.capacity > self._slots:
-                self._make_room(cache.capacity)
+            if width * slots > self._slots:
+                self._make_room(width * slots)
             pack_into(f"{B}q", self._memory, _AT["starts"], *starts)
             pack_into(f"{B}q", self._memory, _AT["turns"], *turns)
             addresses = (y.data_ptr() for y in (cache.keys, cache.values, *rotation, visible))
             turn = T * T if visible.ndim == 3 else 0
-            self._make(0, 5 * depth, B, T, cache.capacity, x.data_ptr(), 0, *addresses, turn, 0)
+            self._make(
+                *(0, 5 * depth, B, T, slots, x.data_ptr(), 0, *addresses, turn, 0),
+                *(tables.data_ptr(), width, blocks),
+            )
             if self._readings:
                 for reading, neurons in zip(
                     self._readings[:depth], self._opened.tolist(), strict=False
@@ -290,7 +304,7 @@ class Layers:
         rows = hidden.numel() // C
         with self._lock:
             at, to = hidden.data_ptr(), logits.data_ptr()
-            self._make(last, last + 1, 1, rows, 0, at, to, *[0] * 7)
+            self._make(last, last + 1, 1, rows, 0, at, to, *[0] * 10)
         return logits if logits.shape[-1] == self._V else logits[..., : self._V]
 
     def step(self, token: int, cache: KVCache) -> Float[Tensor, " V"]:
@@ -315,7 +329,7 @@ class Layers:
             addresses = (y.data_ptr() for y in (cache.keys, cache.values, cos, sin, _causal(1)))
             self._make(
                 *(0, 5 * self._L + 1, 1, 1, cache.capacity, self._x.data_ptr(), logits.data_ptr()),
-                *(*addresses, 0, embedded),
+                *(*addresses, 0, embedded, _own_blocks(1).data_ptr(), 1, 1),
             )
         cache.advance(1)
         return logits[: self._V]
@@ -343,6 +357,17 @@ def _embedding(model: Transformer) -> Tensor:
         return model.embed.weight.detach()
     with torch.inference_mode():
         return model.embed(torch.arange(model.config.vocab_size, device="cpu"))
+
+
+def _tables(cache: KVCache | PagedCache, S: int) -> Tensor:
+    """The blocks of each row's S slots, (B, blocks); a contiguous row is a block of its own."""
+    return cache.index(S) if isinstance(cache, PagedCache) else _own_blocks(len(cache.lengths))
+
+
+@lru_cache(maxsize=MOST)
+def _own_blocks(B: int) -> Tensor:
+    with torch.inference_mode(False):  # whose tensors could not be used elsewhere
+        return torch.arange(B, device="cpu")[:, None]
 
 
 @lru_cache(maxsize=MOST)

@@ -52,13 +52,15 @@ def lay_out(model: Transformer, *, by_neurons: bool) -> LaidOut:
     else:
         weights = [linear.weight.detach() for linear in linears]
         dtype = _narrowest(weights)
-    for index in range(3, len(weights), 4):  # down reads what whole panels of gates let through
-        weights[index] = pad(weights[index], (0, -weights[index].shape[1] % PANEL))
-    if by_neurons:
-        matrices = [_by_neurons(x.to(dtype), i) for i, x in enumerate(weights)]
-    else:
-        matrices = [_in_panels(_arranged(x, i).to(dtype)) for i, x in enumerate(weights)]
-    return LaidOut(torch.cat(matrices), [matrix.nbytes for matrix in matrices], scales)
+    arranged = _by_neurons if by_neurons else _by_panels
+    counts = []
+    for index, weight in enumerate(weights):
+        counts.append(arranged(torch.empty_like(weight, device="meta"), index).numel())
+    matrices = torch.empty(sum(counts), dtype=dtype, device="cpu")  # the only copy of them all
+    places = matrices.split(counts)
+    for index, (weight, place) in enumerate(zip(weights, places, strict=True)):
+        place.copy_(arranged(weight.to(dtype), index))
+    return LaidOut(matrices, [place.nbytes for place in places], scales)
 
 
 def _blocks(model: Transformer) -> Iterator[Any]:
@@ -93,8 +95,19 @@ def _arranged(rows: Tensor, index: int) -> Tensor:
     return _padded(rows)
 
 
+def _by_panels(weight: Tensor, index: int) -> Tensor:
+    return _in_panels(_arranged(_whole_panels_wide(weight, index), index))
+
+
+def _whole_panels_wide(weight: Tensor, index: int) -> Tensor:
+    """Down, a layer's fourth matrix, reads what whole panels of gates let through."""
+    missing = -weight.shape[1] % PANEL if index % 4 == 3 else 0
+    return pad(weight, (0, missing)) if missing else weight
+
+
 def _by_neurons(weight: Tensor, index: int) -> Tensor:
-    """As `_in_panels`, with up as rows and down as columns, of which single ones can be read."""
+    """As `_by_panels`, with up as rows and down as columns, of which single ones can be read."""
+    weight = _whole_panels_wide(weight, index)
     if index % 4 == 2:
         gate, up = (_padded(half) for half in weight.chunk(2))
         return torch.cat((_in_panels(gate), up.flatten()))

@@ -29,7 +29,7 @@ from minillm.kv_cache import KVCache
 from minillm.measure.timing import interleave
 from minillm.modules import copied
 from minillm.norm import RMSNorm
-from minillm.transformer import MLP, Transformer
+from minillm.transformer import MLP, Block, Transformer
 
 __all__ = [
     "ONE_CALL",
@@ -213,7 +213,9 @@ def kernel_names(model: Transformer) -> str:
     names = {x.name for x in model.modules() if isinstance(x, KernelLinear)}
     if not names:
         return stock_kernel()
-    return f"{', '.join(sorted(names))} ({capability}), compiled loops between"
+    readable = sum(type(block) is Block for block in model.blocks)
+    left = f" but for {readable} of {len(model.blocks)} layers" if readable else ""
+    return f"{', '.join(sorted(names))} ({capability}), compiled loops between{left}"
 
 
 def _short(dtype: torch.dtype) -> str:

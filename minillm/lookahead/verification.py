@@ -1,7 +1,7 @@
 """Verify several guesses at once: which of them goes furthest with what the model chooses?
 
-All guesses continue the same token. The model's choice behind it judges the first token of each;
-the choice behind a guessed token judges the next, and counts only if all before it were right. So
+All guesses continue the same token. The model's choice after it judges the first token of each;
+the choice after a guessed token judges the next, and counts only if all before it were right. So
 what comes out is what the model alone would have chosen, whatever the guesses are, and one token
 more than agreed: a guess of N - 1 tokens that is right to its end gives N.
 
@@ -21,7 +21,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         best: the guess that goes furthest, the first of equals; None where none has a right token.
-        tokens: the choices: those that the guess foresaw, and the one behind.
+        tokens: the choices: those that the guess foresaw, and the one after them.
         places: where among the choices they are.
     """
 
@@ -35,7 +35,7 @@ def agree(guesses: Sequence[Sequence[int]], chosen: Sequence[int]) -> Agreement:
 
     Args:
         guesses: continuations of one token.
-        chosen: what the model chooses behind that token, then behind each token of each guess.
+        chosen: what the model chooses after that token, then after each token of each guess.
 
     >>> agree([(5, 6), (7, 8)], [7, 1, 2, 8, 9])
     Agreement(best=1, tokens=[7, 8, 9], places=[0, 3, 4])
@@ -43,7 +43,7 @@ def agree(guesses: Sequence[Sequence[int]], chosen: Sequence[int]) -> Agreement:
     best, places = None, [0]
     for index, guess in enumerate(guesses):
         start = 1 + index * len(guess)
-        chain = [0, *range(start, start + len(guess))]  # the choice behind, for each of its tokens
+        chain = [0, *range(start, start + len(guess))]  # the choice after each of its tokens
         agreed, _ = verify_greedy([chosen[place] for place in chain], guess)
         if agreed >= len(places):
             best, places = index, chain[: agreed + 1]

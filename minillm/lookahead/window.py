@@ -1,7 +1,7 @@
 """The window of lookahead decoding: Jacobi iterates side by side, each one token ahead of the last.
 
-Column j of the first line stands j places behind the newest token. Each further line holds, in the
-same column, the token that was chosen behind the line before it, one pass later. When all N - 1
+Column j of the first line stands j places after the newest token. Each further line holds, in the
+same column, the token that was chosen after the line before it, one pass later. When all N - 1
 lines are there, a pass completes an n-gram in each column, and the oldest line falls away.
 
 Source: arXiv 2402.02057, section 3.1; the growth follows the authors' implementation.
@@ -16,7 +16,7 @@ class Window:
     """N - 1 lines of W tokens, once all are there; it starts from one line of W + N - 3."""
 
     def __init__(self, first: Sequence[int], N: int):
-        self._lines, self._N = [list(first)], N  # the first line is read behind the newest token
+        self._lines, self._N = [list(first)], N  # the first line is read after the newest token
 
     @staticmethod
     def most(W: int, N: int) -> int:
@@ -32,7 +32,7 @@ class Window:
         return [[newest, *self._lines[0]], *self._lines[1:]]
 
     def advance(self, read: Sequence[list[int]], chosen: list[int]) -> list[list[int]]:
-        """Go on with what was chosen behind each column of the last line read.
+        """Go on with what was chosen after each column of the last line read.
 
         Returns the n-grams that are now complete.
 

@@ -18,6 +18,9 @@ from minillm.whole import whole
 
 __all__ = ["Evaluation", "evaluate"]
 
+_CONTEXT = 1024  # tokens of a row
+_NUMBERS = 1 << 26  # of gates and logits that a pass may keep
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -44,22 +47,25 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(model: Transformer, tokens: Int[Tensor, " N"], batch: int = 8) -> Evaluation:
-    """Predict each token from those before it in its row; rows are as long as the context.
+    """Predict each token from those before it in its row, of the context or 1,024 tokens.
 
     Raises:
         ValueError: fewer than two tokens, or one outside the vocabulary; or a batch of no row.
     """
-    context = model.config.max_position_embeddings
+    config = model.config
+    context = min(config.max_position_embeddings, _CONTEXT)
+    kept = config.num_hidden_layers * config.intermediate_size + config.vocab_size  # by a token
     count, batch = len(tokens) - 1, whole("batch", batch, least=1)
+    batch = max(1, min(batch, _NUMBERS // (context * kept)))
     if count < 1:
         raise ValueError(f"a text to evaluate on needs at least two tokens, got {len(tokens)}")
-    largest, vocabulary = int(tokens.max()), model.config.vocab_size
+    largest, vocabulary = int(tokens.max()), config.vocab_size
     if not 0 <= int(tokens.min()) <= largest < vocabulary:
         raise ValueError(f"tokens must be from 0 to {vocabulary - 1}, got {largest}")
     full = count // context * context  # the rest is one shorter row
     read = [*_rows(tokens[:full], context, batch), tokens[None, full:count]]
     follow = [*_rows(tokens[1 : full + 1], context, batch), tokens[None, full + 1 :]]
-    surprise, zeros = 0.0, torch.zeros(model.config.num_hidden_layers, dtype=torch.float64)
+    surprise, zeros = 0.0, torch.zeros(config.num_hidden_layers, dtype=torch.float64)
     for rows, targets in zip(read, follow, strict=True):
         if not rows.numel():
             continue

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from minillm.kv_cache import KVCache
-from minillm.measure.timing import now
+from minillm.measure.noise import Measured
+from minillm.measure.timing import in_turn, seconds_of
 from minillm.transformer import Transformer
 from minillm.whole import whole, wholes
 
@@ -87,8 +88,9 @@ def measure_machine(
     bandwidths = {}
     for size in _SIZES:
         progress(f"reading {size >> 20} MiB")
-        runs = (reading(size, device, dtype, name) for name in _READINGS)
-        bandwidths[size] = size / min(min(_times(run, device)) for run in runs)
+        bandwidths[size] = size / min(  # one at a time: each holds all that it reads
+            min(_times(reading(size, device, dtype, how), device)) for how in _READINGS
+        )
     progress("multiplying")
     side = _SIDE if device.type == "cpu" else _LARGE_SIDE
     square = ones(side, side)
@@ -138,15 +140,16 @@ def measure_tokens(
     cached: int,
     rows: bool = False,
     repeats: int = 15,
-) -> dict[int, float]:
+) -> dict[int, Measured]:
     """Seconds of one forward pass over m tokens together, for each m of `counts`.
 
     That is what `work(config, new=m, cached=cached)` counts, or with `rows`, `new=1, batch=m`: the
     m tokens follow one another in one sequence, behind `cached` tokens whose cache they share;
     or, with `rows`, they belong to m sequences, each with `cached` tokens in a cache of its own.
-    Every round runs each m once, so that a drift of the machine hits all alike. The first round
-    warms up; of the others the fastest counts, which nothing else interrupted. After each pass the
-    cache is as before.
+    Every round runs each m once, every second one backwards: a drift of the machine hits all alike,
+    and none always follows the longest pass. The first round warms up; of the others the fastest
+    counts, which nothing else interrupted, and all give its interval. After each pass the cache is
+    as before.
 
     Raises:
         ValueError: no counts, or one below 1; repeats below 1; more tokens than the context holds.
@@ -162,14 +165,19 @@ def measure_tokens(
             f"{longest} tokens are beyond the context of {model.config.max_position_embeddings}"
         )
     caches = {B: _filled(model, B, cached, longest) for B in {B for B, _ in shapes.values()}}
-    spent: dict[int, list[float]] = {m: [] for m in shapes}
-    for _ in range(repeats + 1):
-        for m, (B, T) in shapes.items():
-            tokens = torch.arange(B * T, device=model.device) % model.config.vocab_size
-            run = partial(model, tokens.view(B, T), caches[B])
-            spent[m].append(_seconds(run, model.device))
-            caches[B].truncate([cached] * B)
-    return {m: min(times[1:]) for m, times in spent.items()}
+
+    def timed(B: int, T: int) -> float:
+        tokens = torch.arange(B * T, device=model.device) % model.config.vocab_size
+        spent = seconds_of(partial(model, tokens.view(B, T), caches[B]), model.device)
+        caches[B].truncate([cached] * B)
+        return spent
+
+    passes = [partial(timed, *shape) for shape in shapes.values()]
+    _, *rounds = in_turn([passes] * (repeats + 1))
+    return {
+        m: Measured.of(times, min(times))
+        for m, times in zip(shapes, zip(*rounds, strict=True), strict=True)
+    }
 
 
 def reference_run() -> dict[str, Any]:
@@ -198,11 +206,5 @@ def _times(run: Callable[[], object], device: torch.device) -> list[float]:
     spent: list[float] = []
     begin = time.perf_counter()
     while len(spent) < _FEWEST or time.perf_counter() - begin < _BUDGET:
-        spent.append(_seconds(run, device))
+        spent.append(seconds_of(run, device))
     return spent
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    start = now(device)
-    run()
-    return now(device) - start

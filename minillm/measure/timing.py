@@ -2,11 +2,7 @@
 
 A machine drifts: it heats up, it is shared. Two things measured one after the other differ by the
 drift as well. So both run in turn, in one process, and a ratio is taken within each pair; the
-median of these ratios is the result. Its interval needs no assumption about the noise: each ratio
-lies below the true median with the chance of a coin, so how often the k-th smallest and the k-th
-largest enclose it can be counted.
-
-Source: the interval of the sign test (H. A. David, Order Statistics, section 7.1).
+median of these ratios is the result, with its interval (`minillm.measure.noise`).
 """
 
 import gc
@@ -14,20 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import comb
 from statistics import median
 from typing import Any, Generic, TypeVar
 
 import torch
 
-__all__ = ["Comparison", "Pair", "compare", "in_turn", "interleave", "median_interval", "now"]
+from minillm.measure.noise import Measured, median_interval
+
+__all__ = ["Comparison", "Pair", "compare", "in_turn", "interleave", "now", "seconds_of"]
 
 Ours = TypeVar("Ours")
 Theirs = TypeVar("Theirs")
 Result = TypeVar("Result")
-
-_MISSES = 0.05  # how often the interval may fail to hold the true median
-_WIDEST = 1.5  # an interval whose ends differ by more than this factor says nothing
 
 
 def now(device: torch.device) -> float:
@@ -35,6 +29,13 @@ def now(device: torch.device) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
+
+
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """What a run takes, until the device has done it."""
+    start = now(device)
+    run()
+    return now(device) - start
 
 
 @dataclass(frozen=True)
@@ -124,28 +125,7 @@ def compare(seconds: Sequence[tuple[float, float]]) -> Comparison:
     """
     ratios = [theirs / ours for ours, theirs in seconds]
     ours, theirs = (median(side) for side in zip(*seconds, strict=True))
-    interval = median_interval(ratios)
-    if interval is None:
-        few = f"{len(ratios)} pairs are too few for a 95 % interval"
-        return Comparison(None, None, None, ours, theirs, few)
-    low, high = interval
-    if high > _WIDEST * low:
-        wide = f"too noisy: the median may be anywhere from {low:.2f} to {high:.2f}"
-        return Comparison(None, low, high, ours, theirs, wide)
-    return Comparison(median(ratios), low, high, ours, theirs)
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The narrowest pair of k-th smallest and k-th largest that holds the median in 95 %.
-
-    The k-th smallest of n lies above the true median when fewer than k of them fall below it, as
-    often as n throws of a coin show fewer than k heads. None where even k = 1 misses too often.
-
-    >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8, 9])
-    (2, 8)
-    """
-    ordered, n = sorted(values), len(values)
-    k, below = 0, 0
-    while 2 * (below := below + comb(n, k)) <= _MISSES * 2**n:
-        k += 1
-    return (ordered[k - 1], ordered[n - k]) if k else None
+    low, high = median_interval(ratios) or (None, None)
+    found = Measured.of(ratios)
+    ratio = None if found.doubt else float(found)
+    return Comparison(ratio, low, high, ours, theirs, found.doubt)

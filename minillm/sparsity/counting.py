@@ -23,7 +23,9 @@ from minillm.modules import gate_outputs, hooked
 from minillm.transformer import Transformer
 from minillm.whole import whole
 
-__all__ = ["Observed", "mass_of_top", "observe", "share_below"]
+__all__ = ["Observed", "keys_for", "mass_of_top", "observe", "share_below"]
+
+_SORTED = 4096  # rows at once: a sort takes several times their memory
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,24 @@ def share_below(
     return ((size <= threshold * limit) & counts).sum(-1) / counts.sum(-1)
 
 
+def keys_for(weights: Float[Tensor, "*rows S"], mass: float = 0.9) -> Int[Tensor, "*rows"]:
+    """How many of each query's largest weights it takes to hold so much of its attention.
+
+    Args:
+        weights: of attention; each row sums to 1.
+
+    Raises:
+        ValueError: a mass outside (0, 1).
+
+    >>> keys_for(torch.tensor([[0.5, 0.125, 0.25, 0.125]]), 0.7)
+    tensor([2])
+    """
+    if not 0 < mass < 1:
+        raise ValueError(f"mass must lie between 0 and 1, got {mass}")
+    largest = weights.sort(dim=-1, descending=True).values
+    return (largest.cumsum(-1) < mass).sum(-1) + 1
+
+
 def mass_of_top(weights: Float[Tensor, "*rows S"], k: int) -> Float[Tensor, "*rows"]:
     """The attention that each query's k largest weights have together.
 
@@ -110,4 +130,6 @@ def mass_of_top(weights: Float[Tensor, "*rows S"], k: int) -> Float[Tensor, "*ro
     tensor([0.7500])
     """
     k = whole("k", k, least=1, most=weights.shape[-1])
-    return weights.sort(dim=-1, descending=True).values[..., :k].sum(-1)
+    parts = weights.reshape(-1, weights.shape[-1]).split(_SORTED)
+    masses = [part.sort(dim=-1, descending=True).values[:, :k].sum(-1) for part in parts]
+    return torch.cat(masses).view(weights.shape[:-1])

@@ -17,6 +17,7 @@ __all__ = ["GALLERY", "ORDER", "Bug", "Patch", "library", "patched"]
 
 # Our modules from the model to the decoders; each stands on those before it only.
 ORDER = (
+    "rope_scaling",
     "config_fields",
     "config",
     "norm",
@@ -130,8 +131,8 @@ GALLERY = (
         "speculative.verification",
         "else residual(p[accepted], q[accepted])",
         "else p[accepted]",
-        "After a rejection the target's favourites come once more, though kept guesses have "
-        "already brought their share.",
+        "After a rejection the target's favourites come too often: the kept guesses already "
+        "brought a part of them.",
     ),
     Bug(
         "argmax draft, softmax q",
@@ -146,24 +147,24 @@ GALLERY = (
         "speculative.verification",
         "kept = u[:-1] * q",
         "kept = u[0] * q",
-        "A number that keeps one guess keeps the next too: each token has the right law, pairs "
-        "of tokens do not.",
+        "A number that keeps one guess keeps the next too: each token has the right "
+        "distribution, pairs of tokens do not.",
         "feifeibear/LLMSpeculativeSampling seeds again at every position",
     ),
     Bug(
         "bonus after a rejection",
         "speculative.verification",
-        "behind = p[-1] if accepted == len(guesses) else",
-        "behind = p[-1] if accepted >= len(guesses) - 1 else",
+        "last = p[-1] if accepted == len(guesses) else",
+        "last = p[-1] if accepted >= len(guesses) - 1 else",
         "If the last guess is rejected, the token in its place is drawn from the distribution "
-        "behind it.",
+        "after it.",
         "walkinglabs/modern-llm-notebook, lesson 23, counts guesses made, not guesses kept",
     ),
     Bug(
         "the target's own sample, accepted by ratio",
         "speculative.verification",
-        "    behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])\n"
-        "    return Verdict(accepted, int(pick(behind, u[-1])))\n",
+        "    last = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])\n"
+        "    return Verdict(accepted, int(pick(last, u[-1])))\n",
         "    own = pick(p, u[-1].expand(len(p)))\n"
         "    return Verdict(accepted, int(own[accepted]))\n",
         "The target samples at every position, which is exact if a guess counts only where it "
@@ -185,6 +186,6 @@ GALLERY = (
         "self.ended[b] = taken == len(tokens) and token in self._stop or",
         "A stop token ends the text only at the end of a block; among kept guesses it is "
         "overlooked.",
-        "huggingface/transformers, issues 31301 and 47912",
+        "huggingface/transformers, pull request 31301 and issue 47912",
     ),
 )

@@ -30,7 +30,7 @@ from minillm.speculative.drafters import Drafter, Drafting, Proposal
 from minillm.speculative.verification import verify, verify_greedy
 from minillm.whole import whole
 
-__all__ = ["GammaRule", "SpeculativeRow", "SpeculativeStep", "decode_speculative"]
+__all__ = ["GammaRule", "SpeculativeRow", "SpeculativeStep", "decode_speculative", "judge"]
 
 
 @runtime_checkable
@@ -160,7 +160,7 @@ def _speculate(
             computed, logits = _score(model, batch, cache, held, proposals)
             scored = now(model.device)
             rows = tuple(
-                _judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
+                judge(batch, b, proposals[b], logits[b], u[b][n:], sampler)
                 for b, n in enumerate(counts)
             )
             held = tuple(length - 1 for length in batch.lengths)  # all but the newest tokens
@@ -204,7 +204,7 @@ def _score(
     return hidden.shape[0] * hidden.shape[1], logits.split([len(rows) for rows in wanted])
 
 
-def _judge(
+def judge(
     batch: Batch, b: int, proposal: Proposal, logits: Tensor, u: Tensor, sampler: Sampler
 ) -> SpeculativeRow:
     """Verify row b's guesses and commit what comes out."""

@@ -2,7 +2,7 @@
 
 A guess x was drawn from q; the target would have drawn from p. It is kept with the probability
 min(1, p(x)/q(x)). At the first that is not, a token is drawn from what p has more than q; if all
-are kept, one more from the target's distribution behind them. Each kept guess carries min(p, q) of
+are kept, one more from the target's distribution after them. Each kept guess carries min(p, q) of
 the law, the residual carries the rest of p: together p, whatever q is. Greedy decoding is the
 limit in which p and q have all their mass on one token.
 
@@ -24,7 +24,7 @@ __all__ = ["Verdict", "residual", "verify", "verify_greedy"]
 
 
 class Verdict(NamedTuple):
-    """How many guesses are kept, and the token behind them."""
+    """How many guesses are kept, and the token after them."""
 
     accepted: int
     token: int
@@ -39,7 +39,7 @@ def verify(
     """Keep guesses up to the first rejection, and add one token of the target's.
 
     Args:
-        p: the target's distribution at each guess, and behind the last.
+        p: the target's distribution at each guess, and after the last.
         q: what each guess was drawn from.
         guesses: the drawn tokens.
         u: uniforms in [0, 1): one to judge each guess, the last to draw the added token.
@@ -47,15 +47,15 @@ def verify(
     at = guesses[:, None]
     kept = u[:-1] * q.gather(1, at)[:, 0] < p[:-1].gather(1, at)[:, 0]
     accepted = int(kept.cumprod(0).sum())
-    behind = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])
-    return Verdict(accepted, int(pick(behind, u[-1])))
+    last = p[-1] if accepted == len(guesses) else residual(p[accepted], q[accepted])
+    return Verdict(accepted, int(pick(last, u[-1])))
 
 
 def verify_greedy(chosen: Sequence[int], guesses: Sequence[int]) -> Verdict:
     """`verify` in the limit where p and q have all their mass on one token, without writing them.
 
     Args:
-        chosen: the target's choice at each guess, and behind the last.
+        chosen: the target's choice at each guess, and after the last.
         guesses: the drafter's choices.
 
     >>> verify_greedy([7, 8, 9], [7, 5])

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from minillm.decoding import Model, Step, decode_cached
+from minillm.measure.noise import Measured
 from minillm.measure.timing import in_turn
 from minillm.speculative.decode import decode_speculative
 from minillm.speculative.drafters import Drafter
@@ -26,7 +27,7 @@ def measure_batches(
     *,
     gamma: int = 4,
     max_new_tokens: int = 32,
-) -> dict[int, tuple[float, float]]:
+) -> dict[int, tuple[Measured, Measured]]:
     """Tokens a second of the first B prompts together, plain and with guesses, by B; greedy.
 
     Each batch is decoded twice, in turn with all others. The step that reads the prompts is left
@@ -64,9 +65,10 @@ def _decode_rows(
     )
 
 
-def _rate(texts: Iterable[Sequence[Step]]) -> float:
+def _rate(texts: Iterable[Sequence[Step]]) -> Measured:
     later = [step for steps in texts for step in steps[1:]]
     if not later:
         raise ValueError("all rows ended in the step that reads the prompts: too few new tokens")
     tokens = sum(len(row.tokens) for step in later for row in step.rows)
-    return tokens / sum(step.seconds for step in later)
+    spent = [step.seconds for step in later]
+    return tokens / Measured.of([len(spent) * seconds for seconds in spent], sum(spent))

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 from minillm.decoding import Model, Step, decode_cached, generators
+from minillm.measure.noise import Measured
 from minillm.sampling import GREEDY, Sampler
 from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter
@@ -63,10 +63,10 @@ class Costs:
         return cls(
             gamma=gamma,
             tokens=sum(len(row.tokens) for row in rows) / len(rows),
-            draft=median(step.draft_seconds for step in full),
-            verify=median(step.verify_seconds for step in full),
-            rest=median(rest),
-            plain=median(step.seconds for step in plain),
+            draft=Measured.of(step.draft_seconds for step in full),
+            verify=Measured.of(step.verify_seconds for step in full),
+            rest=Measured.of(rest),
+            plain=Measured.of(step.seconds for step in plain),
             acceptance=(*found, *[0.0] * (gamma - len(found))),
             share=sum(row.accepted for row in rows) / sum(row.judged for row in rows),
         )

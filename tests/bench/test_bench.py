@@ -14,7 +14,8 @@ from minillm.bench import machine, rows
 from minillm.bench.greedy import equal_tokens
 from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError, measure, row
 from minillm.commands.main import main
-from minillm.measure.timing import compare, interleave, median_interval
+from minillm.measure.noise import median_interval
+from minillm.measure.timing import compare, interleave
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_spread_too_wide_gives_a_reason_and_no_ratio():
 
 
 def test_too_few_pairs_give_a_reason_and_no_ratio():
-    assert compare([(1.0, 2.0)] * 5).reason == "5 pairs are too few for a 95 % interval"
+    assert compare([(1.0, 2.0)] * 5).reason == "5 rounds are too few for a 95 % interval"
     assert compare([(1.0, 2.0)] * 6).ratio == 2.0
 
 
@@ -247,7 +248,9 @@ def test_each_setting_of_waiting_is_a_process_of_its_own(monkeypatch: pytest.Mon
 def test_a_row_that_says_nothing_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy, quiet = [(1.0, 1.0), (1.0, 3.0)] * 4, [(1.0, 2.0)] * 40
     runs = iter([noisy, quiet, noisy, noisy, noisy])
-    entry = rows._Entry("nothing", lambda: rows.Measured(next(runs), "none", "none"))
+    entry = rows._Entry(
+        "nothing", lambda: rows.Measured(next(runs), "none", "none"), any_model=False
+    )
     monkeypatch.setitem(rows.ROWS, "test", entry)
     found = measure("test")
     assert (found.ratio, found.pairs) == (2.0, 48)

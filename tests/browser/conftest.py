@@ -7,8 +7,21 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from lab import CHROMIUM, Lab, LabPage, find_chromium, offline_page, serve_lab
+from explorers import NAMES
+from lab import (
+    CHROMIUM,
+    Lab,
+    LabPage,
+    Notebook,
+    find_chromium,
+    offline_page,
+    serve_lab,
+    write_notebook,
+)
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+
+DRAWN = """() => [...document.querySelectorAll(".minillm.chart")]
+    .every(chart => chart.querySelector(".main-svg, .player, .card"))"""
 
 expect.set_options(timeout=30_000)  # other tests share the machine
 
@@ -40,8 +53,33 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield lab
 
 
+@pytest.fixture(scope="module", params=[Lab, pytest.param(Notebook, marks=pytest.mark.slow)])
+def front(request: pytest.FixtureRequest, lab: Lab) -> Lab:
+    """JupyterLab, and Notebook 7."""
+    shown: Lab = request.param(lab.url, lab.token, lab.folder)
+    return shown
+
+
 @pytest.fixture
 def lab_page(browser: Browser, lab: Lab) -> Iterator[LabPage]:
     """A page of its own; it fails the test that reaches the network or logs an error."""
     with offline_page(browser) as page:
         yield LabPage(page, lab)
+
+
+@pytest.fixture(scope="package")
+def explorers(browser: Browser, lab: Lab) -> Iterator[LabPage]:
+    """Every explorer of the lessons, with all that folds open, and one prediction locked."""
+    write_notebook(lab.folder / "explorers.ipynb", *NAMES)
+    with offline_page(browser) as page:
+        explorers = LabPage(page, lab)
+        explorers.open("explorers.ipynb")
+        explorers.run_all()
+        page.wait_for_function(DRAWN)
+        for more in page.get_by_text("More settings").all():
+            more.click()
+        expect(page.locator("label:visible", has_text="bits").first).to_be_visible()
+        page.get_by_text("Audience poll").click()
+        page.get_by_label("Your prediction, number").fill("20")
+        page.get_by_text("Lock it in").click()
+        yield explorers

@@ -3,17 +3,16 @@
 For the key/value film with 24, 48 and 512 tokens: the time a key takes in the player's handler, the
 time until its frame is painted, and the frames held in a second of playing at 50 a second. For two
 charts: the time from a key on a slider, over the kernel, to the new picture. Then the size of the
-saved notebook.
+saved notebook, and the time from a key to its paint on a bare page beside it.
 """
 
 import os
-import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lab import CHROMIUM, EXPLORERS, LabPage, find_chromium, offline_page, serve_lab, write_notebook
-from playwright.sync_api import Locator, sync_playwright
+from explorers import EXPLORERS
+from lab import LabPage, opened
+from playwright.sync_api import Locator, Page
 
 TOKENS = (24, 48, 512)
 KEYS = ["ArrowRight", "ArrowRight", "End", "ArrowLeft", "ArrowLeft", "Home"] * 3
@@ -88,43 +87,38 @@ def measure_slider(lab: LabPage, chart: Locator) -> list[float]:
     return times[2:]  # the first ones warm up
 
 
+def measure_bare(page: Page) -> float:
+    """Milliseconds from a key to its paint on a page of one line: what the machine allows."""
+    page.set_content("<div onkeydown='this.textContent = event.key'>bare</div>")
+    div = page.locator("div")
+    return median(div.evaluate(PRESS, key)[1] for key in KEYS)
+
+
 def main() -> None:
     EXPLORERS.update({f"player {n}": f"growth({n})" for n in TOKENS})
     names = [*(f"player {n}" for n in TOKENS), "capacity", "distribution"]
-    with (
-        sync_playwright() as playwright,
-        tempfile.TemporaryDirectory() as folder,
-        tempfile.TemporaryDirectory() as state,
-        serve_lab(Path(folder), Path(state)) as server,
-    ):
-        path = Path(folder) / "explorers.ipynb"
-        write_notebook(path, *names)
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(playwright), args=CHROMIUM
-        )
-        with offline_page(browser) as page:
-            lab = LabPage(page, server)
-            lab.open(path.name)
-            lab.run_all()
-            page.wait_for_selector(".minillm.chart .main-svg")
-            print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-            for tokens, player in zip(TOKENS, page.locator(".minillm.player").all(), strict=True):
-                found = measure_player(player)
-                print(
-                    f"{tokens:3} tokens: key handler {median(found['handler']):.1f} ms "
-                    f"(worst of {len(KEYS)}: {max(found['handler']):.1f}), "
-                    f"painted after {median(found['painted']):.1f} ms "
-                    f"(worst {max(found['painted']):.1f}); playing at 50/s shows "
-                    + ", ".join(f"{steps} steps in {frames} frames"
-                                for steps, frames in found["plays"])
-                )  # fmt: skip
-            for chart in page.locator(".minillm.chart").all():
-                times = measure_slider(lab, chart)
-                title = chart.locator(".gtitle").first.text_content()
-                print(f"{title}: key to picture {median(times):.0f} ms (worst {max(times):.0f})")
-            page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-            print(f"saved notebook with {len(names)} explorers: {path.stat().st_size:,} bytes")
-        browser.close()
+    with opened(*names) as (lesson, path):
+        page = lesson.page
+        page.wait_for_selector(".minillm.chart .main-svg")
+        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        for tokens, player in zip(TOKENS, page.locator(".minillm.player").all(), strict=True):
+            found = measure_player(player)
+            print(
+                f"{tokens:3} tokens: key handler {median(found['handler']):.1f} ms "
+                f"(worst of {len(KEYS)}: {max(found['handler']):.1f}), "
+                f"painted after {median(found['painted']):.1f} ms "
+                f"(worst {max(found['painted']):.1f}); playing at 50/s shows "
+                + ", ".join(f"{steps} steps in {frames} frames"
+                            for steps, frames in found["plays"])
+            )  # fmt: skip
+        for chart in page.locator(".minillm.chart").all():
+            times = measure_slider(lesson, chart)
+            title = chart.locator(".gtitle").first.text_content()
+            print(f"{title}: key to picture {median(times):.0f} ms (worst {max(times):.0f})")
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        print(f"saved notebook with {len(names)} explorers: {path.stat().st_size:,} bytes")
+        bare = page.context.new_page()
+        print(f"a bare page: painted after {measure_bare(bare):.1f} ms")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def test_a_lesson_runs_and_a_control_changes_its_figure(lab_page: LabPage, lesso
     slider.scroll_into_view_if_needed()
     expect(slider).to_be_visible()
     before = lab_page.figures(explorer)
+    was = slider.get_attribute("aria-valuenow")
     slider.press("ArrowRight")
+    expect(slider).not_to_have_attribute("aria-valuenow", was or "")
     lab_page.wait_changed(explorer, before, timeout=120_000)  # both decoders run anew
 
 

@@ -84,7 +84,7 @@ def mount(browser: Browser, site: str) -> Iterator[Mount]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(site)
         state = StepPlayer(film, step=step, **traits).get_state()
-        keys = ("film", "step", "rate", "loop", "large")
+        keys = ("film", "step", "rate", "loop")
         page.wait_for_function("window.mount !== undefined")
         page.evaluate("mount", json.loads(json.dumps({key: state[key] for key in keys})))
         return page
@@ -120,7 +120,7 @@ def growth(tokens: list[str]) -> Film:
                 column_links=links,
                 row_title="layer",
                 column_title="position",
-                sweep=True,
+                sweep="down",
             ),
         ),
         numbers=(Number("stored", tuple(str(i + 1) for i in range(n)), "computed"),),
@@ -137,6 +137,18 @@ def position(page: Page) -> str:
 def states(page: Page) -> list[str | None]:
     cells = page.locator(".lanes .cell")
     return [cells.nth(i).get_attribute("data-state") for i in range(cells.count())]
+
+
+def test_an_echo_of_an_earlier_step_takes_no_key_back(mount: Mount) -> None:
+    """Python answers step 1 only after the reader's next key."""
+    page = mount(growth(TOKENS))
+    page.press(".player", "ArrowRight")
+    page.wait_for_function("model.saved === 1")
+    page.press(".player", "ArrowRight")
+    page.evaluate("model.set('step', 1)")
+    assert position(page) == "step 3 / 10"
+    page.wait_for_function("model.saved === 2")
+    assert page.evaluate("model.get('step')") == 2
 
 
 def test_keys_step_and_jump(mount: Mount) -> None:
@@ -182,13 +194,32 @@ def test_space_plays_to_the_end_and_the_step_reaches_python(mount: Mount) -> Non
     assert page.evaluate("model.saved") < 9  # throttled
 
 
-def test_loop_and_large_are_shared(mount: Mount) -> None:
+def test_loop_is_shared(mount: Mount) -> None:
     page = mount(growth(TOKENS))
     page.click("button.loop")
-    page.click("button.large")
-    assert page.evaluate("[model.get('loop'), model.get('large')]") == [True, True]
+    assert page.evaluate("model.get('loop')") is True
     assert page.get_attribute("button.loop", "aria-pressed") == "true"
-    assert page.evaluate("getComputedStyle(document.querySelector('.player')).fontSize") == "21px"
+
+
+def test_sizes_follow_the_page(mount: Mount) -> None:
+    page = mount(growth(TOKENS))
+    size = "getComputedStyle(document.querySelector('.player')).fontSize"
+    assert page.evaluate(size) == "14px"
+    page.evaluate("document.body.style.setProperty('--jp-content-font-size1', '17px')")
+    assert page.evaluate(size) == "21.5px"
+
+
+def test_only_the_last_rounds_are_shown(mount: Mount) -> None:
+    lanes = tuple(
+        Lane(f"round {r}", (Cell("a", (Change(r, "guess"),)),), start=r) for r in range(9)
+    )
+    page = mount(Film("Rounds", ("One.",) * 9, (Lanes(lanes, recent=3),)), step=1)
+    rounds = "[...document.querySelectorAll('.lane')].filter(lane => lane.checkVisibility())"
+    shown = f"{rounds}.map(lane => lane.querySelector('b').textContent)"
+    assert page.evaluate(shown) == ["round 0", "round 1", "round 2"]  # the third has its place
+    assert page.locator(".lane.absent").count() == 7
+    page.locator(".scrub").fill("7")
+    assert page.evaluate(shown) == ["round 5", "round 6", "round 7"]
 
 
 def test_python_moves_the_player(mount: Mount) -> None:
@@ -214,7 +245,7 @@ def test_an_origin_is_named_and_connected(mount: Mount) -> None:
     guess = Cell("was", (Change(0, "rejected"),), link="guess")
     token = Cell("had", (Change(0, "resampled", origin="guess"),), arrow=True)
     page = mount(Film("One round", ("Rejected.",), (Lanes((Lane("round 1", (guess, token)),)),)))
-    page.hover(".cell[data-state=resampled] >> nth=0")
+    page.hover(".lanes .cell[data-state=resampled]")
     assert "comes from “was”" in page.inner_text(".tip")
     assert page.locator(".wire path").count() == 1
     assert page.locator(".cell.lit").inner_text() == "was"
@@ -222,7 +253,7 @@ def test_an_origin_is_named_and_connected(mount: Mount) -> None:
 
 def test_cells_are_reached_by_keyboard(mount: Mount) -> None:
     page = mount(growth(TOKENS), step=9)
-    page.focus(".player")
+    page.focus("button.loop")  # the last of the player's own
     page.keyboard.press("Tab")
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
         page.keyboard.press(key)

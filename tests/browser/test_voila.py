@@ -1,5 +1,6 @@
 """The explorers in Voila, worked by the keyboard alone: the player, a chart, predict and reveal."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from lab import START, free_port, offline_page, serve, write_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
 
 ICONS = "https://cdn.jsdelivr.net/npm/@fortawesome/**"  # Voila asks for them, and does without
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,11 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         expect(page.locator(".minillm.chart .main-svg").first).to_be_visible()
         expect(page.locator(".minillm.card")).to_have_count(2)
         yield page
+
+
+def test_live_widgets_hide_their_stills(page: Page) -> None:
+    expect(page.locator(".minillm-still")).to_have_count(4)
+    expect(page.locator(".minillm-still:visible")).to_have_count(0)
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -63,15 +71,15 @@ def test_the_player(page: Page) -> None:
     tab_to(page, player.locator(".cell[tabindex='0']").first)
     press(page, "ArrowRight")
     expect(player.locator(".tip")).to_contain_text("written in step 1")
-    tab_to(page, player.locator(".stage"))
+    tab_to(page, player.locator(".stage").last)
     press(page, "ArrowRight")
-    expect(player.locator(".tip")).to_contain_text("position 0")
+    expect(player.locator(".tip")).to_contain_text("step 1")
     tab_to(page, player.locator(".scrub"))
     press(page, "Home")
     expect(position).to_have_text("step 1 / 15")
-    tab_to(page, player.locator("button.large"))
+    tab_to(page, player.locator("button.loop"))
     press(page, "Enter")
-    expect(player.locator("button.large")).to_have_attribute("aria-pressed", "true")
+    expect(player.locator("button.loop")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_chart(page: Page) -> None:
@@ -83,7 +91,7 @@ def test_a_chart(page: Page) -> None:
     tab_to(page, chart.get_by_role("slider", name="batch"))
     press(page, "ArrowRight")
     expect(readout).to_contain_text("batch 2")
-    expect(chart.get_by_role("figure")).to_have_attribute("aria-label", readout.inner_text())
+    expect(chart.get_by_role("figure")).to_have_attribute("aria-label", re.compile("batch 2"))
     tab_to(page, chart.get_by_text("More settings"))
     press(page, "Space")
     tab_to(page, chart.get_by_role("slider", name="cards"))

@@ -12,7 +12,10 @@ import minillm
 from minillm.commands import eval as eval_command
 from minillm.commands.main import main
 from minillm.decoding import collect, decode_cached, generators
+from minillm.measure.divergence import divergences, interval
 from minillm.measure.repetition import distinct, repetition
+from minillm.quantization import Spec
+from minillm.quantization.simulated import rounded
 from minillm.sampling import Sampler
 from minillm.speedup.acceptance import acceptance
 
@@ -86,6 +89,47 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     assert "below 90 % in" in report
 
 
+def test_the_command_sets_rounded_models_beside_the_original(tmp_path, capsys) -> None:
+    tokenizer = minillm.load("stories-draft")[1]
+    made = tiny(minillm, vocab_size=2048, hidden_size=32, dtype=torch.float32)
+    minillm.checkpoint.save(tmp_path / "model", made, tokenizer, torch.float32)
+    texts = ["Once upon a time there was a cat.", "The end of it.", "A dog ran home, and sat down."]
+    (tmp_path / "text.txt").write_text("<|endoftext|>".join(texts), encoding="utf-8")
+    options = ["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]
+    options += ["--rounded", "int3:4", "int8"]
+    assert main([*options, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures["rounded"]) == ["int8", "int3:4"]  # the nearest first
+    rows = [minillm.tokens.encode(tokenizer, text) for text in texts]
+    models = {"a": rounded(made, Spec("int8")), "b": rounded(made, Spec("int3", 4))}
+    near, far = divergences(made, models, rows).values()
+    assert figures["rounded"]["int3:4"] == {
+        "added": asdict(interval(far.added, far.tokens)),
+        "kl": asdict(interval(far.kl, far.tokens)),
+    }
+    between = interval(far.loss - near.loss, far.tokens)
+    found = figures["differences"]["int3:4 - int8"]
+    assert found["added"] == pytest.approx(asdict(between))
+    assert found["kl"]["low"] > 0
+    assert main(options) == 0
+    report = capsys.readouterr().out
+    assert str(interval(near.kl, near.tokens)) in report
+    assert f"{between.mean:+.4f}" in report
+
+
+def test_the_in_domain_stories_are_read_where_asked_for(tmp_path, capsys, monkeypatch) -> None:
+    tokenizer = minillm.load("stories-draft")[1]
+    model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
+    minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
+    monkeypatch.setattr(eval_command, "in_domain_stories", lambda: ["One.", "Two and three."])
+    options = ["eval", str(tmp_path / "model"), "--in-domain", "--json"]
+    assert main(options) == 0
+    tokens = minillm.tokens.encode_all(tokenizer, ["One.", "Two and three."])
+    assert json.loads(capsys.readouterr().out)["tokens"] == len(tokens) - 1
+    assert main([*options, "--text", "some.txt"]) == 2
+    assert "take one of them" in capsys.readouterr().err
+
+
 def test_a_tokenizer_without_end_of_text_gets_its_figures(tmp_path, capsys) -> None:
     tokenizer = minillm.load("stories-draft")[1]
     tokenizer.post_processor = None
@@ -137,6 +181,7 @@ def test_n_grams_of_no_tokens_are_refused(n: int) -> None:
         (["nothing"], "nothing"),
         (["stories", "--text", "missing.txt"], "no text file missing.txt"),
         (["stories", "--draft", "nothing"], "nothing"),
+        (["stories-xs", "--rounded", "int5"], "int5"),
     ],
 )
 def test_bad_input_is_one_line(options, said, capsys) -> None:

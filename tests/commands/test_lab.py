@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,9 +14,20 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyterlab_server.settings_utils import get_settings
 
-from minillm.commands import handout, lab
+from minillm.commands import copies, lab
 from minillm.commands.main import main
 from minillm.files import write_whole
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A server that is there."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def write(path: Path, *sources: str, output: str = "42") -> None:
@@ -99,7 +112,7 @@ def test_copies_have_the_sources_but_no_outputs(originals: Path, folder: Path):
     assert copy["cells"][0]["source"] == ["# A lesson"]
     assert "outputs" not in copy["cells"][0]
     assert copy["metadata"]["kernelspec"]["name"] == "python3"
-    assert "widgets" not in copy["metadata"]
+    assert set(copy["metadata"]) == {"kernelspec", "language_info"}
     assert "42" in (originals / "02_kv_cache.ipynb").read_text(encoding="utf-8")  # untouched
 
 
@@ -221,7 +234,7 @@ def test_two_first_starts_at_once_leave_every_file_whole(
 
         write_whole(path, fill_and_let_another_start)
 
-    monkeypatch.setattr(handout, "write_whole", write)
+    monkeypatch.setattr(copies, "write_whole", write)
     assert lab.hand_out(lab.lessons(), folder) == []
     assert writes > 5
     assert code(folder / "02_kv_cache.ipynb") == ["import minillm", "print(6 * 7)"]
@@ -305,6 +318,55 @@ def test_jupyters_options_are_passed_on(
     assert first == lab.command(folder, "02_kv_cache.ipynb", options)
     assert second == lab.command(folder, "01_decoding.ipynb", options)
     assert environment["JUPYTER_PATH"].split(os.pathsep)[1] == str(folder / ".minillm")
+
+
+@pytest.mark.usefixtures("originals")
+def test_a_second_start_joins_the_server_that_is_open_on_the_folder(
+    folder: Path,
+    started: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    opened: list[str] = []
+    monkeypatch.setattr(lab.webbrowser, "open", opened.append)
+    monkeypatch.delenv("JUPYTER_RUNTIME_DIR", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        files = folder / ".minillm" / "runtime"
+        files.mkdir(parents=True)
+        (files / "jpserver-1.json").write_text("{")
+        told = {"url": url, "token": "secret", "root_dir": str(folder.parent)}
+        (files / "jpserver-2.json").write_text(json.dumps(told))
+        start("--folder", str(folder))
+        assert started.pop()[1]["JUPYTER_RUNTIME_DIR"] == str(files)
+
+        (files / "jpserver-3.json").write_text(json.dumps({**told, "root_dir": str(folder)}))
+        assert main(["lab", "02", "--folder", str(folder)]) == 0
+        address = f"{url}lab/tree/02_kv_cache.ipynb?token=secret"
+        assert opened == [address]
+        assert f"already open on {folder}: {address}" in capsys.readouterr().err
+        assert main(["lab", "--folder", str(folder), "--no-browser"]) == 0
+        assert len(opened) == 1
+        assert started == []
+        server.shutdown()
+    start("--folder", str(folder))  # it has been stopped
+    assert len(started) == 1
+
+
+@pytest.mark.usefixtures("originals")
+def test_lessons_are_handed_out_without_being_opened(
+    originals: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["handout", str(folder)]) == 0
+    assert names(folder) == ["01_decoding.ipynb", "02_kv_cache.ipynb"]
+    write(folder / "01_decoding.ipynb", "print('mine')")
+    write(originals / "01_decoding.ipynb", "print('new')")
+    assert main(["handout", str(folder)]) == 0
+    assert "you changed yours: it is kept" in capsys.readouterr().out
+    assert code(folder / "01_decoding.ipynb") == ["print('mine')"]
+    assert main(["handout", str(originals)]) == 2
+    assert "holds the committed lessons" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("originals")

@@ -9,16 +9,16 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from widgets.common.chart.chart import (
-    BASELINE,
-    Chart,
-    ChartExplorer,
-    Columns,
-    Curve,
-    Level,
-    figure,
-    picture,
-)
+from minillm.measure.noise import Measured
+from widgets.common import theme
+from widgets.common.chart import Chart, ChartExplorer, Claim, Columns, Curve, Level, Stems
+from widgets.common.chart.figure import Figure
+from widgets.common.chart.live import figure
+from widgets.common.chart.plot import Label, Plot, crosses
+from widgets.common.chart.static import picture
+from widgets.common.still import VIEW, inlined
+from widgets.common.strings import say
+from widgets.common.theme import BASELINE, DARK, LIGHT, TAGS, css
 
 CURVES = Chart(
     "Caches grow",
@@ -38,7 +38,8 @@ BARS = Chart(
     (Columns("own", ["a", "b"], [0.75, 0.25], baseline=True), Columns("kept", ["a", "b"], [1, 0])),
 )
 ODD = ["<b>&amp;</b>", "🎈 balloon", "שלום עולם", "日本語", "\"quoted\" 'twice'", "a < b && c > d"]
-LEFT, RIGHT, TOP, BASE = 84, 936, 84, 356  # the plot, in pixels
+LEFT, TOP, BASE = 84, 84, 356  # the plot, in pixels
+RIGHT = 960 - Plot(CURVES).right
 
 
 def drawn(chart: Chart, label: str = "a chart") -> ET.Element:
@@ -64,13 +65,11 @@ def lines(chart: Chart) -> list[list[tuple[int, int]]]:
 
 def test_figure_of_curves_levels_and_note() -> None:
     plain, cache, level, note = figure(CURVES).data
-    assert (plain.name, plain.line.color, plain.y) == ("plain", BASELINE, (4, 4, 4))
+    assert (plain.name, plain.line.color, plain.y) == ("plain", BASELINE.light, (4, 4, 4))
     assert (cache.name, cache.x, cache.y) == ("cache", (1, 10, 100), (1, 5, 9))
-    assert cache.line.color != BASELINE
+    assert cache.line.color == theme.CURVES[0].light
     assert (level.x, level.y, level.text[0]) == ((1, 100), (8.0, 8.0), "the card")
     assert (note.x, note.y, note.text) == ((10,), (5,), ("here",))
-    assert not level.showlegend
-    assert not note.showlegend
 
 
 def test_figure_of_columns() -> None:
@@ -80,22 +79,24 @@ def test_figure_of_columns() -> None:
         ("own", ("a", "b"), (0.75, 0.25)),
         ("kept", ("a", "b"), (1, 0)),
     ]
-    assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == (
-        "next tokens",
-        "probability",
-    )
+    assert fig.layout.xaxis.title.text == "next tokens"
+    assert [each.text for each in fig.layout.annotations] == ["probability"]  # on top of the axis
 
 
-def test_one_series_needs_no_legend() -> None:
-    assert figure(CURVES).layout.showlegend
-    assert not figure(replace(CURVES, series=CURVES.series[:1])).layout.showlegend
+def test_names_stand_at_the_lines_and_bars_have_a_legend() -> None:
+    written = [each.text for each in figure(CURVES).layout.annotations]
+    assert written == ["bytes", "plain", "cache", "<b>here</b>", "the card"]
+    assert not figure(CURVES).layout.showlegend
+    assert figure(BARS).layout.showlegend
+    alone = replace(CURVES, series=CURVES.series[:1], levels=(), note=None)
+    assert [each.text for each in figure(alone).layout.annotations] == ["bytes"]
 
 
 @pytest.mark.parametrize("log_x", [False, True])
 @pytest.mark.parametrize("log_y", [False, True])
 def test_axes_of_the_figure_hold_every_value(log_x: bool, log_y: bool) -> None:
     layout = figure(replace(CURVES, log_x=log_x, log_y=log_y)).layout
-    assert layout.xaxis.type == ("log" if log_x else None)
+    assert layout.xaxis.type == ("log" if log_x else "linear")
     assert layout.yaxis.type == ("log" if log_y else "linear")
     low, high = layout.yaxis.range
     assert (low, high) == ((0, 2) if log_y else (0, pytest.approx(9.72)))  # 1.2 x 9 is above 10
@@ -116,7 +117,7 @@ def test_picture_is_labelled_svg_on_whole_pixels(chart: Chart) -> None:
         for key in ("x", "y", "width", "height"):
             assert re.fullmatch(r"\d+", node.get(key, "0")), ET.tostring(node)
         assert "." not in node.get("points", "") + node.get("d", "")
-    assert texts(chart)[:3] == [chart.title, chart.y_title, chart.x_title]
+    assert texts(chart)[:3] == [chart.headline, chart.y_title, chart.x_title]
 
 
 def test_picture_is_deterministic() -> None:
@@ -127,7 +128,7 @@ def test_picture_is_deterministic() -> None:
 
 def test_curves_run_from_edge_to_edge_and_stand_at_their_values() -> None:
     flat, rising = lines(CURVES)
-    assert [x for x, _ in flat] == [LEFT, LEFT + round(9 / 99 * (RIGHT - LEFT)), RIGHT]
+    assert [x for x, _ in flat] == [LEFT, LEFT + round(9 / 99 * (RIGHT - LEFT)), round(RIGHT)]
     assert len({y for _, y in flat}) == 1
     assert [BASE - y for _, y in rising] == [round(272 * y / 9.72) for y in (1, 5, 9)]
 
@@ -136,14 +137,14 @@ def test_logarithmic_axes_give_each_decade_the_same_room() -> None:
     (line,) = lines(
         Chart("t", "x", "y", (Curve("c", [1, 10, 100], [1, 10, 80]),), log_x=True, log_y=True)
     )
-    assert [x for x, _ in line] == [LEFT, (LEFT + RIGHT) // 2, RIGHT]
+    assert [x for x, _ in line] == [LEFT, (LEFT + 936) // 2, 936]
     assert [y for _, y in line][:2] == [BASE, (BASE + TOP) // 2]
     assert {"1", "10", "100"} <= set(texts(replace(CURVES, log_x=True, log_y=True)))
 
 
 def test_columns_stand_side_by_side_as_high_as_their_values() -> None:
     bars = [{k: int(n.attrib[k]) for k in ("x", "y", "width", "height")}
-            for n in nodes(BARS, "rect")[1:]]  # fmt: skip
+            for n in nodes(BARS, "rect")[1:] if n.attrib["width"] != "12"]  # fmt: skip
     assert [bar["height"] for bar in bars] == [round(272 * p / 1.08) for p in (0.75, 0.25, 1, 0)]
     assert {bar["y"] + bar["height"] for bar in bars} == {BASE}
     for own, kept in zip(bars[:2], bars[2:], strict=True):
@@ -151,11 +152,18 @@ def test_columns_stand_side_by_side_as_high_as_their_values() -> None:
     assert {"a", "b", "own", "kept"} <= set(texts(BARS))
 
 
+def test_the_picture_says_where_its_numbers_come_from() -> None:
+    drawn = picture(BARS, "9 tokens (computed) in 4 ms (measured)")
+    assert [name for name, path in TAGS.items() if path in drawn] == ["measured", "computed"]
+    assert {"measured", "computed"} <= {e.text for e in ET.fromstring(drawn).iter()}
+    assert not any(path in picture(BARS, "as computed") for path in TAGS.values())
+
+
 def test_levels_and_the_note_are_drawn_where_they_are() -> None:
     paths = [node.attrib["d"] for node in nodes(CURVES, "path")]
-    assert f"M{LEFT} {BASE - round(272 * 8 / 9.72)}H{RIGHT}" in paths
+    assert any(re.match(rf"M{LEFT} {BASE - round(272 * 8 / 9.72)}H", path) for path in paths)
     x, y = lines(CURVES)[1][1]
-    assert f"M{x - 6} {y - 6}l12 12m0-12l-12 12" in paths
+    assert (str(x), str(y)) in {(n.attrib["cx"], n.attrib["cy"]) for n in nodes(CURVES, "circle")}
     assert {"the card", "here"} <= set(texts(CURVES))
 
 
@@ -167,10 +175,158 @@ def test_odd_texts_stay_text(text: str) -> None:
     assert texts(curve).count(text) == 6
     assert texts(bars).count(text) == 1
     assert {node.tag.split("}")[1] for node in drawn(curve, text).iter()} <= {
-        "svg", "title", "rect", "path", "polyline", "text",
+        "svg", "title", "rect", "path", "polyline", "text", "circle",
     }  # fmt: skip
     assert drawn(curve, text).get("aria-label") == text
     assert figure(bars).data[0].x == (text, "b")
+
+
+# What was measured
+
+
+CLEAR, NOISY = Measured(2.0, 1.9, 2.1), Measured(1.2, 0.8, 1.9)
+
+
+def gain(*y: float) -> Chart:
+    claims = (
+        Claim("It pays", ((1.0, max(y)),)),
+        Claim("It loses", tuple((each, 1.0) for each in y)),
+    )
+    return Chart(claims, "gamma", "speed-up", (Curve("measured", range(1, len(y) + 1), y),))
+
+
+@pytest.mark.parametrize(
+    ("y", "headline"),
+    [
+        ((NOISY, CLEAR), "It pays"),
+        ((NOISY, NOISY), "Not decided on this machine now: speed-up"),
+        ((Measured(0.5, 0.4, 0.6), Measured(0.9, 0.8, 0.95)), "It loses"),
+        ((Measured(0.5, 0.4, 0.6), NOISY), "Not decided on this machine now: speed-up"),
+        ((Measured(9.0, 8.9, 9.1, few=True),), "Not decided on this machine now: speed-up"),
+    ],
+)
+def test_a_title_says_what_the_intervals_allow(y: tuple[float, ...], headline: str) -> None:
+    chart = gain(*y)
+    assert figure(chart).layout.title.text == texts(chart)[0] == chart.headline == headline
+    assert chart.decided == (not headline.startswith("Not decided"))
+
+
+def test_the_words_below_say_that_too() -> None:
+    class Gains(ChartExplorer):
+        def __init__(self) -> None:
+            options = [("clear", CLEAR), ("noisy", NOISY)]
+            super().__init__({"run": ipywidgets.Dropdown(options=options)})
+
+        def chart(self) -> Chart:
+            return gain(self["run"])
+
+        def said(self) -> str:
+            return "Told."
+
+    explorer = Gains()
+    assert explorer.readout.text == "Told."
+    explorer.controls["run"].label = "noisy"
+    assert explorer.readout.text == explorer.summary() == f"{say('chart.doubt')} Told."
+    assert explorer.view.layout.title.text.startswith("Not decided")
+
+
+def test_dots_and_whiskers_stand_where_something_was_measured() -> None:
+    chart = Chart("t", "x", "y", (Curve("c", [1, 2, 3], [1.0, NOISY, CLEAR]),))
+    (trace,) = figure(chart).data
+    assert trace.marker.size == (0, 8, 8)
+    assert trace.error_y.visible
+    assert trace.error_y.array == pytest.approx((0, 0.7, 0.1))
+    assert trace.error_y.arrayminus == pytest.approx((0, 0.4, 0.1))
+    places = [node.attrib for node in nodes(chart, "circle")]
+    plot = Plot(chart)
+    assert [int(at["cx"]) for at in places] == [round(plot.x(2)), round(plot.x(3))]
+    whisker = f"V{round(plot.y(1.9))}M"
+    assert sum(whisker in node.attrib["d"] for node in nodes(chart, "path")) == 1
+    assert chart.y_range[1] == pytest.approx(1.08 * 2.1)  # whiskers are inside
+    bars = Chart("t", "x", "y", (Columns("c", ["a", "b"], [1.0, NOISY]),))
+    assert figure(bars).data[0].error_y.array == pytest.approx((0, 0.7))
+    assert not figure(BARS).data[0].error_y.visible
+
+
+# Names
+
+
+CROWDED = Chart(
+    "t", "x", "y",
+    (
+        Curve("baseline", [1, 50], [1, 1], baseline=True),
+        Curve("first of them", [1, 10, 50], [1, 5, 9]),
+        Curve("second of them", [1, 10, 50], [1, 5, 9.01]),
+        Curve("third", [1, 10, 30], [1, 4, 8.9]),
+        Curve("a long name that no margin holds, however wide it may be made", [1, 50], [9, 1]),
+    ),
+    (Level("break-even", 1.0), Level("a card", 8.8)),
+    (10, 5, "5.00×"),
+)  # fmt: skip
+
+
+def boxes(plot: Plot) -> list[tuple[Label, Any]]:
+    return [
+        (each, plot.box(each.text, each.x, each.y, each.dx, each.dy, each.anchor))
+        for each in plot.labels()
+    ]
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("chart", [CURVES, CROWDED], ids=["few", "crowded"])
+def test_names_cover_no_line_and_no_other_name(chart: Chart, log: bool) -> None:
+    plot = Plot(replace(chart, log_x=log, log_y=log))
+    placed = boxes(plot)
+    for label, box in placed:
+        assert not any(crosses(line, box) for line in plot.lines()), label.text
+        assert LEFT <= box[0] <= box[2] <= 960
+        for other, theirs in placed:
+            if other is not label:
+                apart = box[2] <= theirs[0] or theirs[2] <= box[0]
+                assert apart or box[3] <= theirs[1] or theirs[3] <= box[1], (label, other)
+
+
+def test_the_figure_writes_where_the_picture_does() -> None:
+    written = figure(CURVES).layout.annotations[1:]
+    for label, live in zip(Plot(CURVES).labels(), written, strict=True):
+        assert (live.x, live.y) == (label.x, label.y)
+        assert (live.xshift, -live.yshift) == (label.dx, label.dy)
+
+
+@pytest.mark.parametrize(
+    ("chart", "x", "y"),
+    [
+        (replace(CURVES, log_x=True, log_y=True), ["1", "10", "100"], ["1", "10", "100"]),
+        (Chart("t", "x", "y", (Curve("c", [100, 10_000], [2, 30]),), log_x=True, log_y=True),
+         ["100", "1,000", "10,000"], ["1", "10", "100"]),
+        (Chart("t", "x", "y", (Curve("c", [1, 2, 4], [CLEAR] * 3),)),
+         ["1", "2", "4"], ["0", "0.5", "1", "1.5", "2"]),
+    ],
+)  # fmt: skip
+def test_ticks_are_numbers_and_alike_in_both(chart: Chart, x: list[str], y: list[str]) -> None:
+    layout = figure(chart).layout
+    assert (list(layout.xaxis.ticktext), list(layout.yaxis.ticktext)) == (x, y)
+    assert set(x) | set(y) <= set(texts(chart))
+
+
+def test_stems_rise_from_the_axis_and_are_not_joined() -> None:
+    chart = Chart("t", "x", "y", (Stems("values", [-1, 0, 3], [2, 2, 2]),))
+    (trace,) = figure(chart).data
+    assert trace.x == (-1, -1, None, 0, 0, None, 3, 3, None)
+    assert trace.y == (0, 2, None) * 3
+    (path,) = (n.attrib["d"] for n in nodes(chart, "path") if n.attrib["stroke"] != LIGHT.line)
+    assert path.count("M") == path.count("V") == 3
+
+
+def test_the_figures_colours_become_those_of_the_page() -> None:
+    sheet = css()
+    for hue in (BASELINE, *theme.CURVES):
+        red, green, blue = (int(hue.light[i : i + 2], 16) for i in (1, 3, 5))
+        rule = f'[style*="stroke: rgb({red}, {green}, {blue})"] {{ stroke: var(--{hue.name})'
+        assert rule in sheet
+        assert f"--{hue.name}: {hue.light};" in sheet
+        assert f"--{hue.name}: {hue.dark};" in sheet
+    assert {LIGHT.text, DARK.text} <= set(re.findall(r"--text: (#\w+);", sheet))
 
 
 # Edges
@@ -183,7 +339,7 @@ def test_one_point_and_equal_points_stand_in_the_middle(
 ) -> None:
     chart = Chart("t", "x", "y", (Curve("c", x, y),), log_x=log, log_y=log)
     (line,) = lines(chart)
-    assert {at for at, _ in line} == {(LEFT + RIGHT) // 2}
+    assert {at for at, _ in line} == {(LEFT + 936) // 2}
     assert all(TOP <= at <= BASE for _, at in line)
     assert len(figure(chart).data) == 1
 
@@ -227,7 +383,7 @@ class Lines(ChartExplorer):
             self["name"], "x", "y", (Curve(self["name"], [0, 1, 2], y),), log_y=self["log"]
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         return f"{self['name']} reaches {1 + 2 * self['slope']}."
 
 
@@ -244,7 +400,7 @@ def test_folded_controls_are_shown_on_demand() -> None:
         for child in explorer.children
         if explorer.controls["name"] in getattr(child, "children", ())
     )
-    (more,) = (c for c in explorer.children if isinstance(c, ipywidgets.ToggleButton))
+    (more,) = (c for c in explorer.children[0].children if isinstance(c, ipywidgets.ToggleButton))
     assert row.layout.display == "none"
     more.value = True
     assert row.layout.display == "flex"
@@ -283,10 +439,10 @@ def test_a_control_changes_the_kind_of_axis_and_back() -> None:
 
 def test_explorer_is_stored_as_picture_and_line() -> None:
     explorer = Lines()
-    data, _metadata = explorer._repr_mimebundle_()
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
-    assert data["image/svg+xml"] == explorer.picture()
-    assert data["text/plain"] == "<line> reaches 5."
+    still, live = explorer.outputs()
+    assert live[VIEW]["model_id"] == explorer.model_id
+    assert explorer.picture() in inlined(still["text/html"])
+    assert still["text/plain"] == "<line> reaches 5."
 
 
 @pytest.mark.parametrize(
@@ -313,3 +469,11 @@ def test_the_program_that_draws_is_handed_to_the_browser_once() -> None:
         assert len(json.dumps(state, default=str)) < 50_000
     one.bundle.close()
     assert Lines().view.bundle.comm is not None
+
+
+def test_a_figure_has_no_logo_from_its_first_message_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[dict[str, object]] = []
+    monkeypatch.setattr(Figure, "open", lambda figure: opened.append(figure.get_state()))
+    Figure()
+    assert opened
+    assert all(state["_config"]["displaylogo"] is False for state in opened)

@@ -265,10 +265,10 @@ def test_the_hooks_are_removed(model: Transformer) -> None:
 def test_the_card_keeps_raw_differences_to_the_live_view(model: Transformer) -> None:
     naive = partial(decode_recomputed, model, max_new_tokens=4)
     card = meter(naive, partial(_decode4, model), PROMPTS, cache_of=model)
-    data, _ = card._repr_mimebundle_()
-    ElementTree.fromstring(data["image/svg+xml"])
+    data, _ = card.outputs()
+    ElementTree.fromstring(card.picture())
     assert "largest difference on this run" in card.html
-    assert "largest difference" not in data["image/svg+xml"] + data["text/plain"]
+    assert "largest difference" not in card.picture() + data["text/plain"]
     said = "Exactness: identical on this run: all 8 tokens\nlogits equal within 1e-"
     assert data["text/plain"].startswith(said)
 

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import ipywidgets
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from widgets.common.drawing.film import (
     Bar,
@@ -24,8 +25,9 @@ from widgets.common.drawing.film import (
     quantize,
     width,
 )
-from widgets.common.drawing.svg import Pictured, picture, summary
+from widgets.common.drawing.svg import picture, summary
 from widgets.common.player import StepPlayer
+from widgets.common.still import VIEW, Pictured, inlined
 from widgets.common.strings import CATALOGUE, say
 from widgets.common.theme import DARK, LIGHT, MARKS, SERIES, STATES, contrast, css, template
 
@@ -102,7 +104,8 @@ def test_wire_format_is_plain_json_without_repeats(film):
     cell = wire["panels"][0]["lanes"][0]["cells"][2]
     history = [[0, "free"], [2, "computed"], [3, "read"]]
     assert cell == {"text": "a", "width": 1, "history": history, "link": "t2"}
-    assert wire["states"] == ["computed", "read", "free"]  # in the legend's order
+    assert wire["legends"][0] == ["computed", "read", "free"]  # in the order of the states
+    assert not any(wire["legends"][1:])  # each is said once
     assert wire["numbers"][1]["values"] == [[0, "3 ms"]]
 
 
@@ -203,9 +206,8 @@ def test_css_has_every_state_once_in_light_and_dark():
     assert "http" not in re.sub(r"http://www.w3.org/2000/svg", "", sheet)
 
 
-def test_plotly_templates_follow_the_surfaces():
-    assert template(False).layout.paper_bgcolor == LIGHT.page
-    assert template(True).layout.font.color == DARK.text
+def test_the_template_of_plotly_follows_the_surfaces():
+    assert template().layout.font.color == LIGHT.text
 
 
 # ---- static pictures
@@ -235,6 +237,7 @@ def test_odd_texts_stay_text():
     root = svg(film, film.steps - 1)
     assert {node.tag.split("}")[1] for node in root.iter()} <= {
         "svg",
+        "g",
         "title",
         "rect",
         "path",
@@ -263,24 +266,47 @@ def test_summary_leaves_out_what_was_measured(film):
 # ---- widget
 
 
-def test_player_shows_its_view_and_its_picture(film):
-    data, _metadata = StepPlayer(film, step=2)._repr_mimebundle_()
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"]
-    assert data["image/svg+xml"] == picture(film, 2)
-    assert data["text/plain"] == summary(film, 2)
+def test_a_heat_map_names_its_columns_and_its_scale():
+    heat = Heat(
+        1, 2, (Patch(0, Rect(0, 0, 1, 2), b"\x00\xfe"),), low=-0.5, high=2,
+        column_labels=("cat", "dog"), column_title="key",
+    )  # fmt: skip
+    root = ET.fromstring(picture(Film("Heat", ("now",), (heat,)), 0))
+    written = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"cat", "dog", "key", "-0.5", "2"} <= set(written)
+    assert sum("rotate(-90" in node.get("transform", "") for node in root.iter()) == 2
+
+
+def test_player_is_stored_as_its_picture_and_its_view(film):
+    still, live = StepPlayer(film, step=2).outputs()
+    assert picture(film, 2) in inlined(still["text/html"])
+    assert still["text/plain"] == summary(film, 2)
+    assert live[VIEW]["model_id"]
+
+
+class Box(Pictured, ipywidgets.VBox):
+    def picture(self):
+        return "<svg/>"
+
+    def summary(self):
+        return 'one\n"line"'
 
 
 def test_mixin_works_for_boxes():
-    class Explorer(Pictured, ipywidgets.VBox):
-        def picture(self):
-            return "<svg/>"
+    still, live = Box([ipywidgets.Label("a")]).outputs()
+    assert still["text/plain"] == 'one\n"line"'
+    assert inlined(still["text/html"]).endswith('<div class="minillm-still"><svg/></div>')
+    image = re.search("<img[^>]*>", still["text/html"])
+    assert ET.fromstring(image[0] + "</img>").get("alt") == 'one\n"line"'
+    assert set(live) == {VIEW}
 
-        def summary(self):
-            return "one line"
 
-    data, metadata = Explorer([ipywidgets.Label("a")])._repr_mimebundle_()
-    assert (data["image/svg+xml"], data["text/plain"], metadata) == ("<svg/>", "one line", {})
-    assert "application/vnd.jupyter.widget-view+json" in data
+def test_a_cell_shows_the_still_then_the_view(monkeypatch):
+    shown = []
+    monkeypatch.setattr("widgets.common.still.display", lambda data, raw: shown.append(data))
+    box = Box()
+    assert DisplayFormatter().format(box) == ({}, {})
+    assert shown == list(box.outputs())
 
 
 def test_step_is_checked_observed_and_rewound(film):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,12 @@ def _plain(text: str, mime: str = "text/plain") -> dict[str, Any]:
 
 def _reveal(answer: str, unit: str = "x", key: str = "02.speed") -> dict[str, Any]:
     svg = f'<svg data-key="{key}" data-answer="{answer}" data-unit="{unit}"></svg>'
-    return _code("guess.reveal(v)", _plain(svg, "image/svg+xml"))
+    return _code("guess.reveal(v)", _drawing(svg))
+
+
+def _drawing(svg: str) -> dict[str, Any]:
+    data = b64encode(svg.encode()).decode()
+    return _plain(f'<img alt="" src="data:image/svg+xml;base64,{data}">', "text/html")
 
 
 def _notebook(*cells: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +180,7 @@ LOCK = _code('guess = predict("02.speed", "How many times faster?", low=1, high=
         [_code("# 2.13")],
         [_code("x", {"output_type": "stream", "text": ["speed\n", "2.134\n"]})],
         [_code("x", _plain("<td>2.13</td>", "text/html"))],
-        [_code("x", _plain('<svg><text x="1">2.13</text></svg>', "image/svg+xml"))],
+        [_code("x", _drawing('<svg><text x="1">2.13</text></svg>'))],
     ],
 )
 def test_a_number_above_its_lock_is_found(above: Sequence[dict[str, Any]]) -> None:
@@ -187,7 +193,8 @@ def test_a_number_above_its_lock_is_found(above: Sequence[dict[str, Any]]) -> No
     "harmless",
     [
         _text("2 layers, 2.4x, 22.1, 2.1.3, v2.13, 21 %"),
-        _code("x", _plain('<svg width="2.13"></svg>', "image/svg+xml")),
+        _code("x", _drawing('<svg width="2.13"></svg>')),
+        _code("x", _plain("<style>a { width: 2.13px; }</style>", "text/html")),
         _code("predict_nothing(2)"),
     ],
 )

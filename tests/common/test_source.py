@@ -33,9 +33,9 @@ def test_text_names_function_file_and_key_lines() -> None:
     view = source(KVCache.advance, ["self.lengths ="])
     key = "    self.lengths = tuple(length + count for length in self._previous)"
     expected = f"KVCache.advance in minillm/kv_cache.py\n{key}"
-    data, _ = view._repr_mimebundle_()
+    data, _ = view.outputs()
     assert data["text/plain"] == view.summary() == expected
-    assert "image/svg+xml" not in data
+    assert "<img" not in data["text/html"]
 
 
 def test_html_holds_every_line_marked_and_escaped() -> None:

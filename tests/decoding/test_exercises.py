@@ -39,65 +39,67 @@ def test_rows_without_a_cache_mistaken(answer: int, helps: str) -> None:
     assert helps in verdict.look
 
 
-def _top_p(given: Tensor, p: float) -> Tensor:
-    values, order = given.sort(descending=True)
-    values[values.cumsum(0) - values >= p] = 0
-    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+def _min_p(p: Tensor, share: float) -> Tensor:
+    kept = p.where(p >= share * p.amax(-1, keepdim=True), 0.0)
+    return kept / kept.sum(-1, keepdim=True)
 
 
-def _drops_the_crossing_token(given: Tensor, p: float) -> Tensor:
-    values, order = given.sort(descending=True)
-    values[values.cumsum(0) > p] = 0
-    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+def _min_p_by_logarithms(p: Tensor, share: float) -> Tensor:
+    low = p.max(dim=1, keepdim=True).values.log() + math.log(share)
+    return p.log().masked_fill(p.log() < low - 1e-9, -torch.inf).softmax(1)
 
 
-def _keeps_one_too_many(given: Tensor, p: float) -> Tensor:
-    values, order = given.sort(descending=True)
-    values[values.cumsum(0) - values > p] = 0
-    return torch.zeros_like(given).scatter(0, order, values / values.sum())
+def _of_the_batch(p: Tensor, share: float) -> Tensor:
+    kept = p.where(p >= share * p.max(), 0.0)
+    return kept / kept.sum(-1, keepdim=True)
 
 
-def _forgets_to_divide(given: Tensor, p: float) -> Tensor:
-    return given * (_top_p(given, p) > 0)
+def _scaled_by_the_whole(p: Tensor, share: float) -> Tensor:
+    kept = p * (_min_p(p, share) > 0)
+    return kept / kept.sum()
 
 
-def _keeps_the_sorted_order(given: Tensor, p: float) -> Tensor:
-    return _top_p(given, p).sort(descending=True).values
+def _fixed_threshold(p: Tensor, share: float) -> Tensor:
+    kept = p.where(p >= share, 0.0)
+    return kept / kept.sum(-1, keepdim=True)
 
 
-def _cuts_by_value(given: Tensor, p: float) -> Tensor:
-    return torch.where(given >= p, given, 0.0) / 1
-
-
-def _shortens(given: Tensor, p: float) -> Tensor:
-    kept = _top_p(given, p)
-    return kept[kept > 0]
+def _top_p(p: Tensor, share: float) -> Tensor:
+    values, order = p.sort(-1, descending=True)
+    values[values.cumsum(-1) - values >= share] = 0
+    return torch.zeros_like(p).scatter(-1, order, values / values.sum(-1, keepdim=True))
 
 
 @pytest.mark.parametrize(
     ("answer", "helps"),
     [
-        (_drops_the_crossing_token, "the one that makes the sum cross p stays"),
-        (_keeps_one_too_many, "no further token is needed"),
-        (_forgets_to_divide, "divide by the sum"),
-        (_keeps_the_sorted_order, "put them back"),
-        (_cuts_by_value, "Nothing is left"),
-        (_shortens, "keep their place"),
-        (lambda given, p: _top_p(given, p).tolist(), "Is there a return?"),
-        (lambda given, p: given, "Add up from the most probable"),
+        (lambda p, share: p * (_min_p(p, share) > 0), "divide it by its sum"),
+        (_scaled_by_the_whole, "not the whole batch"),
+        (_of_the_batch, "take each row's own"),
+        (_fixed_threshold, "a fixed threshold"),
+        (lambda p, share: p * (_min_p(p, share) == 0), "the likely ones stay"),
+        (_top_p, "That is top-p"),
+        (lambda p, share: _min_p(p, share)[:, :2], "keep their place"),
+        (lambda p, share: _min_p(p, share).tolist(), "Is there a return?"),
+        (lambda p, share: p, "Compare each probability"),
+        (lambda p, share: p * math.nan, "Compare each probability"),
     ],
 )
-def test_top_p_mistaken(answer: Callable[[Tensor, float], Any], helps: str) -> None:
+def test_min_p_mistaken(answer: Callable[[Tensor, float], Any], helps: str) -> None:
     verdict = judge("01.2", answer)
     assert verdict.grade == "wrong"
     assert helps in verdict.look
 
 
-def test_top_p() -> None:
-    assert judge("01.2", _top_p).grade == "right"
-    said = judge("01.2", _drops_the_crossing_token).says
-    assert said == (
-        "top_p([0.125, 0.5, 0.25, 0.125], 0.6): expected [0, 0.667, 0.333, 0], got [0, 1, 0, 0]."
+@pytest.mark.parametrize("answer", [_min_p, _min_p_by_logarithms])
+def test_min_p(answer: Callable[[Tensor, float], Any]) -> None:
+    assert judge("01.2", answer).grade == "right"
+
+
+def test_min_p_says_which_row_differs() -> None:
+    assert judge("01.2", _of_the_batch).says == (
+        "min_p of [0.16, 0.3, 0.29, 0.25] in row 1, share 0.4: expected [0.16, 0.3, 0.29, 0.25], "
+        "got [0, 0.357, 0.345, 0.298]."
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 import minillm
 from minillm import Sampler, Transformer
 from minillm.tokens import encode, pieces
-from widgets.common.chart.chart import BASELINE
+from widgets.common.still import inlined
+from widgets.common.theme import BASELINE
 from widgets.decoding import CostExplorer, DistributionExplorer
 from widgets.decoding.explorers import SHOWN
 
@@ -84,7 +85,7 @@ def test_the_ends_of_the_controls_leave_one_token(
 def test_any_text_has_a_distribution(draft: Transformer, tokenizer: Tokenizer, text: str) -> None:
     explorer = DistributionExplorer(draft, tokenizer, TEXT)
     explorer.controls["text"].value = text
-    p = last_logits(draft, tokenizer, text).softmax(-1).topk(SHOWN).values
+    p = last_logits(draft, tokenizer, text or TEXT).softmax(-1).topk(SHOWN).values
     assert explorer.view.data[0].y == pytest.approx(p.tolist())
     assert ET.fromstring(explorer.picture()).get("aria-label") == explorer.summary()
     assert len(set(explorer.view.data[0].x)) == SHOWN
@@ -127,10 +128,8 @@ def test_odd_tokens_keep_bars_of_their_own(tokenizer: Tokenizer, likely: list[st
 def test_distribution_is_stored_as_picture_and_line(
     draft: Transformer, tokenizer: Tokenizer
 ) -> None:
-    one, two = (
-        DistributionExplorer(draft, tokenizer, TEXT)._repr_mimebundle_()[0] for _ in range(2)
-    )
-    assert one["image/svg+xml"] == two["image/svg+xml"]
+    one, two = (DistributionExplorer(draft, tokenizer, TEXT).outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == two["text/plain"]
     assert "\n" not in one["text/plain"]
 
@@ -149,19 +148,19 @@ def test_cost_is_what_was_measured() -> None:
     plain, cached = explorer.view.data
     assert (plain.name, plain.x, plain.y) == ("recompute", (8, 64, 256), (1, 4, 20))
     assert (cached.name, cached.x, cached.y) == ("with <cache>", (8, 256), (0.9, 1.1))
-    assert plain.line.color == BASELINE != cached.line.color
+    assert plain.line.color == BASELINE.light != cached.line.color
     assert explorer.view.layout.title.text == "It grows"
     assert explorer.summary() == (
         "recompute: 1.0 ms after 8 tokens, 20.0 ms after 256; "
-        "with <cache>: 0.9 ms after 8 tokens, 1.1 ms after 256. Measured."
+        "with <cache>: 0.9 ms after 8 tokens, 1.1 ms after 256 (measured)."
     )
     assert explorer.readout.text == explorer.summary()
 
 
 def test_cost_on_a_logarithmic_axis() -> None:
     explorer = CostExplorer(CURVES, "It grows")
-    data, before = explorer._repr_mimebundle_()[0], explorer.picture()
-    assert data["image/svg+xml"] == before
+    data, before = explorer.outputs()[0], explorer.picture()
+    assert before in inlined(data["text/html"])
     assert data["text/plain"] == explorer.summary()
     explorer.controls["log"].value = True
     assert explorer.view.layout.yaxis.type == "log"

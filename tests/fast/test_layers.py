@@ -19,6 +19,8 @@ from minillm.fast.layers import MOST, Layers
 from minillm.fast.model import ONE_CALL, FastTransformer, optimized
 from minillm.kv_cache import KVCache
 from minillm.modules import swapped
+from minillm.serving.blocks import Blocks, Table
+from minillm.serving.paged_cache import PagedCache, Pool, paged
 from minillm.speculative.drafters import early_exit
 
 SIZES = {"head_dim": 32, "hidden_size": 40, "intermediate_size": 72, "vocab_size": 50}
@@ -82,6 +84,37 @@ def test_a_row_alone_is_the_row_of_a_batch_bit_for_bit() -> None:
         alone = KVCache(fast.config, 1, 32)
         fast(text[b : b + 1, :length], alone)
         assert fast(text[b : b + 1, -3:], alone).equal(together[b : b + 1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 40])
+def test_a_cache_in_blocks_holds_and_gives_the_same_bits(size) -> None:
+    fast = optimized(model_of(num_hidden_layers=3), ONE_CALL)
+    text, lengths = tokens_of(2, 3, 40), (11, 1, 37)
+    contiguous, in_blocks = KVCache(fast.config, 3, 48), paged(fast, size)(3, 48)
+    for cache in (contiguous, in_blocks):
+        fast(text[:, :37], cache)
+        cache.truncate(lengths)
+    for T in (3, 1):
+        assert fast(text[:, -T:], contiguous).equal(fast(text[:, -T:], in_blocks))
+    for b, table in enumerate(in_blocks.tables):
+        assert table.length == contiguous.lengths[b] == lengths[b] + 4
+        held = in_blocks.keys[:, table.blocks].transpose(1, 2).flatten(2, 3)
+        assert held[:, :, : table.length].equal(contiguous.keys[:, b, :, : table.length])
+
+
+def test_a_cache_in_blocks_is_written_where_its_table_says() -> None:
+    fast, blocks, table = optimized(model_of(), ONE_CALL), Blocks(9, 4), Table([8, 2, 5])
+    for block in [blocks.take() for _ in range(9)]:
+        if block not in table.blocks:
+            blocks.release(block)
+    pool = Pool(fast.config, blocks)
+    pool.keys[:] = pool.values[:] = 7
+    fast(tokens_of(3, 1, 10), PagedCache(pool, [table]))
+    expected = torch.zeros(9, 4, dtype=torch.bool)
+    expected[[8, 2]], expected[5, :2] = True, True
+    for memory in (pool.keys, pool.values):
+        assert (memory != 7).all(-1).all(2).all(0).equal(expected)
+        assert (memory != 7).any(-1).any(2).any(0).equal(expected)
 
 
 def test_a_hidden_token_changes_no_bit_of_one_that_does_not_see_it() -> None:

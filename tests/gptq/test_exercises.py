@@ -4,8 +4,10 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
+from minillm.gptq.hessian import inverse_root
 from widgets.common.exercises import (
     judge,
 )
@@ -35,41 +37,60 @@ def test_a_column_by_hand(answer: Any, grade: str, says: str) -> None:
     assert says in verdict.says + verdict.look
 
 
-def _gptq_row(w: Tensor, U: Tensor, old: str = "", new: str = "") -> Tensor:
-    """The solution, or one with a part of its loop replaced."""
-    loop = "q[i] = w[i].round(); w[i + 1 :] -= (w[i] - q[i]) / U[i, i] * U[i, i + 1 :]"
-    assert old in loop
-    given, w, q = w, w.clone(), w.clone()
-    for i in range(len(w)):
-        exec(loop.replace(old, new) if old else loop, {"w": w, "q": q, "U": U, "i": i, "w0": given})
-    return q
+_LOOP = """
+order = H.diagonal().argsort(descending=True)
+w, U = w[order], inverse_root(H[order][:, order], damping=0.01)
+for i in range(len(w)):
+    rounded = w[i].round()
+    w[i + 1 :] -= (w[i] - rounded) / U[i, i] * U[i, i + 1 :]
+    w[i] = rounded
+w = w[order.argsort()]
+"""
 
 
-def test_gptq_of_a_row() -> None:
-    assert judge("11.2", _gptq_row).grade == "right"
-    assert judge("11.2", lambda w, U: _gptq_row(w, U).tolist()).grade == "right"
+def _ordered_row(w: Tensor, H: Tensor, old: str = "", new: str = "") -> Tensor:
+    """The solution, or one with a part of it replaced."""
+    assert old in _LOOP
+    space = {"w": w, "H": H, "inverse_root": inverse_root, "torch": torch}
+    exec(_LOOP.replace(old, new) if old else _LOOP, space)
+    return space["w"]
+
+
+def test_gptq_of_a_row_in_another_order() -> None:
+    assert judge("11.2", _ordered_row).grade == "right"
+    assert judge("11.2", lambda w, H: _ordered_row(w, H).tolist()).grade == "right"
+    assert judge("11.2", lambda w, H: _ordered_row(w, 5 * H)).grade == "right"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "helps"),
     [
+        ("w[i + 1 :] -=", "w[i + 1 :] -= 0 *", "does anything move?"),
+        ("H.diagonal().argsort(descending=True)", "torch.arange(6)", "from left to right"),
+        ("descending=True", "descending=False", "not the weakest"),
+        ("w = w[order.argsort()]", "", "not back at their places"),
+        ("H[order][:, order]", "H", "in the same order as w"),
+        (
+            "inverse_root(H[order][:, order], damping=0.01)",
+            "inverse_root(H, damping=0.01)[order][:, order]",
+            "The root of H in the new order",
+        ),
         ("-=", "+=", "the wrong way"),
         (" / U[i, i] ", " ", "divided by U[i, i]"),
-        ("U[i, i + 1 :]", "U[i + 1 :, i]", "does anything move?"),
-        ("(w[i] - q[i])", "(w0[i] - q[i])", "as it is by now"),
-        ("w[i + 1 :] -=", "w[i + 1 :] -= 2 *", "move all later weights"),
+        ("w[i + 1 :] -=", "w[i + 1 :] -= 2 *", "order back"),
     ],
 )
-def test_gptq_of_a_row_mistaken(old: str, new: str, helps: str) -> None:
-    verdict = judge("11.2", lambda w, U: _gptq_row(w, U, old, new))
+def test_gptq_in_another_order_mistaken(old: str, new: str, helps: str) -> None:
+    verdict = judge("11.2", lambda w, H: _ordered_row(w, H, old, new))
     assert verdict.grade == "wrong"
     assert helps in verdict.look
 
 
 def test_a_row_of_whole_numbers_is_asked_for() -> None:
-    assert "not all whole" in judge("11.2", lambda w, U: w).says
-    assert "got a shape of ()" in judge("11.2", lambda w, U: 1.0).says
-    assert "has changed" in judge("11.2", lambda w, U: w.round_()).says
+    assert "not all whole" in judge("11.2", lambda w, H: w).says
+    assert "got a shape of ()" in judge("11.2", lambda w, H: 1.0).says
+    assert "has changed" in judge("11.2", lambda w, H: w.round_()).says
+    assert "has changed" in judge("11.2", lambda w, H: _ordered_row(w, H.mul_(2))).says
     assert judge("11.2", ...).grade == "open"
 
 

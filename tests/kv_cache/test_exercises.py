@@ -34,36 +34,46 @@ def test_bytes_a_token(answer: int, helps: str) -> None:
     assert helps in verdict.look
 
 
-def _mask(new: int, cached: int) -> Tensor:
-    return torch.ones(new, cached + new, dtype=torch.bool).tril(cached)
+def _ring(written: int, window: int) -> list[int]:
+    slots = [-1] * window
+    for position in range(written):
+        slots[position % window] = position
+    return slots
+
+
+def _ring_by_formula(written: int, window: int) -> Tensor:
+    slots = torch.arange(window)
+    held = written - 1 - (written - 1 - slots) % window
+    return held.where(held >= 0, -1)
 
 
 @pytest.mark.parametrize(
     ("answer", "helps"),
     [
-        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(), "top left"),
-        (lambda n, c: ~_mask(n, c), "upside down"),
-        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool), "come after it"),
-        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c - 1), "sees itself"),
-        (lambda n, c: torch.ones(n, n, dtype=torch.bool).tril(), "One row for each new token"),
-        (lambda n, c: _mask(n, c).float(), "dtype=torch.bool"),
-        (lambda n, c: _mask(n, c).tolist(), "Is there a return?"),
-        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c + 1), "come after it"),
-        (lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril(c - 2), "comes before"),
+        (lambda n, w: list(range(max(0, n - w), n)), "in other slots"),
+        (lambda n, w: [p if p < n else -1 for p in range(w)], "goes on at its first slot"),
+        (lambda n, w: [max(p, 0) for p in _ring(n, w)], "A slot that holds nothing"),
+        (lambda n, w: [None if p < 0 else p for p in _ring(n, w)], "A slot that holds nothing"),
+        (lambda n, w: [p + 1 if p >= 0 else p for p in _ring(n, w)], "counted from 0"),
+        (lambda n, w: [p for p in _ring(n, w) if p >= 0], "One number for each"),
+        (lambda n, w: [n] * w, "one after the other"),
+        (lambda n, w: n, "Is there a return?"),
     ],
 )
-def test_a_mask_mistaken(answer: Callable[[int, int], Any], helps: str) -> None:
+def test_a_ring_mistaken(answer: Callable[[int, int], Any], helps: str) -> None:
     verdict = judge("02.2", answer)
     assert verdict.grade == "wrong"
     assert helps in verdict.look
 
 
-def test_a_mask() -> None:
-    assert judge("02.2", _mask).grade == "right"
-    top_left = judge("02.2", lambda n, c: torch.ones(n, c + n, dtype=torch.bool).tril())
-    assert top_left.says == (
-        "causal_mask(new=2, cached=3), row 0: expected keys 0, 1, 2, 3, got keys 0."
-    )
+@pytest.mark.parametrize("answer", [_ring, _ring_by_formula])
+def test_a_ring(answer: Callable[[int, int], Any]) -> None:
+    assert judge("02.2", answer).grade == "right"
+
+
+def test_a_ring_says_what_was_expected() -> None:
+    sorted_ones = judge("02.2", lambda n, w: list(range(max(0, n - w), n)))
+    assert sorted_ones.says == "ring(written=5, window=3): expected [3, 4, 2], got [2, 3, 4]."
 
 
 @pytest.mark.parametrize(

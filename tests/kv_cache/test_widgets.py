@@ -53,11 +53,15 @@ class Run:
         self.pieces = list(pieces) or [f"t{token}" for token in tokens]
         self.film = growth_film(self.plain, self.cached, self.pieces, self.config)
 
-    @property
-    def lanes(self) -> tuple[Lane, ...]:
-        panel = self.film.panels[0]
-        assert isinstance(panel, Lanes)
-        return panel.lanes
+    def lanes(self, panel: int) -> tuple[Lane, ...]:
+        found = self.film.panels[panel]
+        assert isinstance(found, Lanes)
+        return found.lanes
+
+    def work(self, panel: int) -> Heat:
+        found = self.film.panels[panel]
+        assert isinstance(found, Heat)
+        return found
 
     def birth(self, i: int) -> int:
         """The step that first forwards token i."""
@@ -71,17 +75,16 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 def test_cells_are_what_each_step_computed_and_read(run: Run) -> None:
     assert run.film.steps == len(run.plain)
-    for s, (slow, fast) in enumerate(zip(run.plain, run.cached, strict=True)):
+    [text] = run.lanes(0)
+    for s, fast in enumerate(run.cached):
         held, free = fast.cached[0], len(run.pieces) - fast.cached[0]
-        without, cached = (states(lane, s) for lane in run.lanes)
-        assert without == ["computed"] * slow.computed + ["free"] * free
-        assert cached == (
+        assert states(text, s) == (
             ["read"] * (held - fast.computed) + ["computed"] * fast.computed + ["free"] * free
         )
 
 
 def test_cells_have_their_text_once_written(run: Run) -> None:
-    for lane in run.lanes:
+    for lane in run.lanes(0):
         assert [cell.text for cell in lane.cells] == run.pieces
         for i, cell in enumerate(lane.cells):
             texts = [now.text for s in range(run.film.steps) if (now := cell.at(s))]
@@ -93,7 +96,7 @@ def test_cells_have_their_text_once_written(run: Run) -> None:
 def test_tips_tell_the_token_and_the_player_its_step(run: Run) -> None:
     """The player says "written in step n" of a cell's last event."""
     wire = StepPlayer(run.film).get_state()["film"]
-    for lane, shown in zip(run.lanes, wire["panels"][0]["lanes"], strict=True):
+    for lane, shown in zip(run.lanes(0), wire["panels"][0]["lanes"], strict=True):
         for i, cell in enumerate(shown["cells"]):
             assert cell["tip"] == lane.cells[i].tip == f"token {i}: “{run.pieces[i]}”"
             assert cell["link"] == f"token {i}"
@@ -102,10 +105,11 @@ def test_tips_tell_the_token_and_the_player_its_step(run: Run) -> None:
 
 
 def test_notes_and_captions_count_as_the_steps_do(run: Run) -> None:
-    without, cached = (lane.notes for lane in run.lanes)
-    for s, (slow, fast) in enumerate(zip(run.plain, run.cached, strict=True)):
-        assert without[s] == f"computes {slow.computed} of {slow.computed}"
-        assert cached[s] == f"computes {fast.computed}, reads {fast.cached[0] - fast.computed}"
+    [stack] = run.lanes(4)
+    for s, fast in enumerate(run.cached):
+        size = kv_bytes(run.config, fast.cached[0], torch.float32)
+        assert stack.notes[s] == f"{size:,} B"
+        assert stack.bars[s].end == size
     assert f"the prompt's {run.prompt} tokens" in run.film.captions[0]
     for s, caption in enumerate(run.film.captions[1:], start=1):
         held = run.prompt + s
@@ -118,12 +122,14 @@ def test_notes_and_captions_count_as_the_steps_do(run: Run) -> None:
 
 
 def test_numbers_are_those_of_the_library(run: Run) -> None:
+    card = ACCELERATORS["RTX 4090"].memory
     held = [step.cached[0] for step in run.cached]
-    assert number(run.film, "bytes cached") == [
-        f"{kv_bytes(run.config, n, torch.float32):,}" for n in held
+    assert number(run.film, "such caches fill 24 GB") == [
+        f"{card / kv_bytes(run.config, n, torch.float32):,.0f}" for n in held
     ]
     per_token = f"{kv_bytes(run.config, 1, torch.float32):,}"
-    assert number(run.film, "bytes a token: 2 x 2 layers x 2 heads x 6 x 4")[0] == per_token
+    each = f"{per_token} bytes a token: k and v × 2 layers × 2 heads × 6"
+    assert run.film.panels[4].title.endswith(each)  # type: ignore[union-attr]
     slow, fast = (list(accumulate(s.computed for s in steps)) for steps in (run.plain, run.cached))
     assert number(run.film, "tokens through the layers") == [
         f"{a:,} → {b:,}" for a, b in zip(slow, fast, strict=True)
@@ -134,11 +140,11 @@ def test_numbers_are_those_of_the_library(run: Run) -> None:
     ]
     tags = {n.label.split(",")[0]: n.tag for n in run.film.numbers}
     assert (tags["this step"], tags["faster so far"]) == ("measured", "measured")
-    assert list(tags.values()).count("computed") == 3
+    assert list(tags.values()).count("computed") == 2
 
 
 def test_time_bars_follow_one_another_and_add_up(run: Run) -> None:
-    panel = run.film.panels[1]
+    panel = run.film.panels[3]
     assert isinstance(panel, Lanes)
     for lane, steps in zip(panel.lanes, (run.plain, run.cached), strict=True):
         assert [bar.step for bar in lane.bars] == list(range(len(steps)))
@@ -150,17 +156,24 @@ def test_time_bars_follow_one_another_and_add_up(run: Run) -> None:
     assert panel.span == max(lane.bars[-1].end for lane in panel.lanes)
 
 
-def test_slots_are_the_cached_ones(run: Run) -> None:
-    heat = run.film.panels[2]
-    assert isinstance(heat, Heat)
-    assert (heat.rows, heat.columns) == (4, len(run.pieces))  # 2 layers of 2 kv heads
-    assert heat.row_labels[1:3] == ("layer 0 head 1", "layer 1 head 0")
-    computed, read = heat.states.index("computed"), heat.states.index("read")
-    for s, step in enumerate(run.cached):
-        held, new = step.cached[0], step.computed
-        row = [read] * (held - new) + [computed] * new + [BLANK] * (heat.columns - held)
-        assert list(heat.at(s)) == row * heat.rows
-    assert len(heat.patches) == 2 * len(run.cached) - 1  # only what changes
+def test_a_row_is_what_a_step_computes_and_reads(run: Run) -> None:
+    for panel, old in ((1, "again"), (2, "read")):
+        heat = run.work(panel)
+        assert heat.states == ("computed", old)
+        assert (heat.rows, heat.columns) == (len(run.cached), len(run.pieces))
+        rows = []
+        for s, (slow, fast) in enumerate(zip(run.plain, run.cached, strict=True)):
+            held, new = fast.cached[0], fast.computed
+            assert held == slow.computed  # without a cache all of them, again
+            rows += [1] * (held - new) + [0] * new + [BLANK] * (heat.columns - held)
+            unborn = [BLANK] * (heat.columns * heat.rows - len(rows))
+            assert list(heat.at(s)) == rows + unborn
+
+
+def test_it_opens_where_the_two_ways_have_parted() -> None:
+    film = Run(5, 6).film
+    assert film.opening == StepPlayer(film).step == 3
+    assert StepPlayer(film, step=1).step == 1
 
 
 def test_every_step_has_a_picture_without_what_was_measured(run: Run) -> None:
@@ -205,7 +218,7 @@ def test_a_batch_is_no_run_of_one_row() -> None:
 def test_512_tokens_are_shown_and_513_refused() -> None:
     run = Run(481, 32, context=600)
     assert len(run.pieces) == 512
-    assert states(run.lanes[1], 31) == ["read"] * 511 + ["computed"]
+    assert states(run.lanes(0)[0], 31) == ["read"] * 511 + ["computed"]
     assert len(str(StepPlayer(run.film).get_state()["film"])) < 500_000
     assert len(picture(run.film, 31)) < 300_000
     with pytest.raises(ValueError, match="1 to 512 cells"):
@@ -360,12 +373,12 @@ def test_capacity_is_the_closed_formula(
 def test_the_weights_alone_do_not_fit_until_cards_are_added(ours: PublicModel) -> None:
     explorer = tuned(ours)
     assert explorer.summary().endswith(
-        "on 1 x RTX 4090: full at 20,071 tokens a row, beyond the 4,096 it was trained for. "
-        "Computed."
+        "on 1 x RTX 4090: full at 20,071 tokens a row, beyond the 4,096 it was trained for "
+        "(computed)."
     )
     explorer.controls["model"].value = MODELS["GPT-3"]
     for told in (explorer.summary(), explorer.readout.text):
-        assert "on 1 x RTX 4090: the weights alone do not fit. Computed." in told
+        assert "on 1 x RTX 4090: the weights alone do not fit (computed)." in told
     assert explorer.view.data[3].text[0] == "the weights alone do not fit"
     assert min(explorer.view.data[1].y) > max(explorer.view.data[2].y)
     explorer.controls["cards"].value = 16
@@ -399,8 +412,8 @@ def test_marks_lie_inside_of_the_picture_for_every_model_and_card(ours: PublicMo
 
 
 def test_explorer_is_stored_as_picture_and_line(ours: PublicModel) -> None:
-    one, two = (CapacityExplorer(ours)._repr_mimebundle_()[0] for _ in range(2))
-    assert one["image/svg+xml"] == two["image/svg+xml"] == CapacityExplorer(ours).picture()
+    one, two = (CapacityExplorer(ours).outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == two["text/plain"] == CapacityExplorer(ours).summary()
     assert "\n" not in one["text/plain"]
-    assert ET.fromstring(one["image/svg+xml"]).get("role") == "img"
+    assert ET.fromstring(CapacityExplorer(ours).picture()).get("role") == "img"

@@ -23,7 +23,7 @@ from widgets.lookahead.mask import SENTENCES, Place
         ((120, 4, 3), "lost in the authors' program"),
         ((120, 6, 3), "One too many"),
         ((120, 60, 3), "only one of them"),
-        ((120, 9, 3), "what comes behind it"),
+        ((120, 9, 3), "what comes after it"),
         ((120, 5, 1), "as short as one token's"),
         ((120, 5, 120), "no token were free"),
         ((120, 5, 1 / 3), "Upside down"),

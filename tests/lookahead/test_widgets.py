@@ -202,7 +202,7 @@ def test_captions_say_from_which_pass_a_line_comes() -> None:
                 else:
                     born = number - (len(row.window) - line)
                     assert told[t].startswith(f"“{name(token)}” in line {line}, column {j}, ")
-                    assert f"at position {10 + line + j}, {line + j} behind" in told[t]
+                    assert f"at position {10 + line + j}, {line + j} after" in told[t]
                     if born:
                         assert f"chosen in pass {born}" in told[t]
                         assert token in chosen[born - 1]
@@ -212,7 +212,7 @@ def test_captions_say_from_which_pass_a_line_comes() -> None:
         for g, guess in enumerate(row.guesses, start=1):
             for k, token in enumerate(guess):
                 assert told[t].startswith(f"“{name(token)}” of guess {g}: an n-gram of the pool")
-                assert f"at position {11 + k}, {1 + k} behind" in told[t]
+                assert f"at position {11 + k}, {1 + k} after" in told[t]
                 t += 1
         assert t == film.steps
 
@@ -286,7 +286,8 @@ def test_the_text_is_what_was_committed(run: Sized) -> None:
         assert a_pass.at(k) == rate(written[k], k + 1)
         row = step.rows[0]
         assert read.at(k) == str(sum(map(len, (*row.window, *row.guesses))))
-        assert lane.notes[k] == f"{written[k]} tokens, {k + 1} passes"
+        tokens = f"{written[k]} token{'s' * (written[k] != 1)}"
+        assert lane.notes[k] == f"{tokens}, {k + 1} pass{'es' * (k > 0)}"
 
 
 def test_captions_of_a_run(run: Sized) -> None:
@@ -297,7 +298,7 @@ def test_captions_of_a_run(run: Sized) -> None:
         assert caption.startswith(f"“{name(row.window[0][0])}” is the newest token.")
         assert ("one more line" in caption) == (len(row.window) < N - 1)
         assert ("n-grams of" in caption) == (len(row.window) == N - 1)
-        assert ("nothing behind it" in caption) == (not row.guesses)
+        assert ("no guess for" in caption) == (not row.guesses)
         if row.best is not None:
             assert f"Guess {row.best + 1} has {row.accepted} token" in caption
         if len(row.tokens) > row.accepted:
@@ -386,7 +387,7 @@ def test_the_mask_explorer(draft: Transformer, tokenizer: Tokenizer) -> None:
         assert all(len(guess) == explorer["N"] - 1 for guess in explorer._row.guesses)
     explorer.controls["text"].value = "a " * 900
     assert explorer.player.film.steps >= 1
-    assert set(explorer._repr_mimebundle_()[0]) >= {"image/svg+xml", "text/plain"}
+    assert set(explorer.outputs()[0]) == {"text/html", "text/plain"}
 
 
 def test_the_run_explorer(draft: Transformer, tokenizer: Tokenizer) -> None:

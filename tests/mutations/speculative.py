@@ -8,8 +8,8 @@ BUGS = [
     Mutation(
         "bonus token from the distribution at the last guess",
         "speculative.verification",
-        "behind = p[-1] if",
-        "behind = p[-2] if",
+        "last = p[-1] if",
+        "last = p[-2] if",
         "verified_law",
     ),
     Mutation(

@@ -19,7 +19,7 @@ from minillm.commands import main as cli
 from minillm.commands import notebooks as notebooks_command
 from minillm.commands.lab import lessons
 from widgets.common.stable import FLOAT, Watch, digits, verbatim
-from widgets.notebooks.execute import MACHINES, audit, execute, main
+from widgets.notebooks.execute import MACHINES, Executed, audit, execute, main
 from widgets.notebooks.file import MEASURED, flaws
 from widgets.notebooks.memory import peak_megabytes
 
@@ -29,16 +29,28 @@ READ = {path.stem: nbformat.read(path, as_version=4) for path in LESSONS}
 
 # The cells that measure, by id: no other cell's output may go uncompared.
 MEASURING = {
-    "01_decoding": ["decoding-07", "decoding-19"],
+    "01_decoding": ["decoding-07", "01a51c03", "decoding-19"],
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
-    "03_roofline": [f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26, 29, 41)],
+    "03_roofline": [
+        *(f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26)),
+        *("03400f08", "roofline-29", "roofline-41", "roofline-45"),
+    ],
     "04_speculative": ["speculative-20", "speculative-23"],
-    "05_speedup": [f"speedup-{n:02d}" for n in (9, 19, 22, 25, 34, 37, 51)],
-    "07_jacobi": ["jacobi-08", "jacobi-20"],
-    "08_lookahead": ["lookahead-09", "lookahead-25"],
-    "09_sparsity": ["sparsity-09", "sparsity-23", "sparsity-29", "sparsity-33"],
-    "10_quantization": [f"quantization-{n}" for n in (10, 13, 30, 33, 41)],
+    "05_speedup": [
+        *("speedup-09", "speedup-19", "4be1c7d2"),
+        *(f"speedup-{n}" for n in (22, 25, 34, 37, 51)),
+    ],
+    "07_jacobi": ["jacobi-08", "jacobi-20", "jacobi-52"],
+    "08_lookahead": [f"lookahead-{n:02d}" for n in (9, 25, 60, 61)],
+    "09_sparsity": ["sparsity-09", "2b7d90e4", "sparsity-23", "sparsity-29", "sparsity-33"],
+    "10_quantization": [
+        *(f"quantization-{n}" for n in (10, "11b", 13, 30)),
+        *("7ad1c5e0", "quantization-33", "5a9f7c14", "quantization-41"),
+    ],
     "11_gptq": ["gptq-08", "gptq-30"],
+    "12_scaling": ["scaling-23c"],
+    "14_serving": [f"serving-{n:02d}" for n in (9, 28, 30, 33, 37, 45)],
+    "15_public_model": ["public-53"],
 }
 
 # The article's claims, by the stem of the lesson that gives the verdict.
@@ -51,11 +63,12 @@ CLAIMS = {
     "jacobi": ["J2", "J3"],
     "lookahead": ["J1", "J4", "J5"],
     "sparsity": ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9"],
-    "quantization": ["Q1", "Q2", "Q6", "Q7", "Q8", "Q9", "Q10"],
+    "quantization": ["Q1", "Q2", "Q6", "Q7", "Q8", "Q9", "Q10", "Q11", "Q12", "Q13"],
     "gptq": ["Q3"],
     "scaling": ["Q4", "Q5", "Q14"],
+    "serving": ["K4"],
 }
-CLAIM = re.compile(r"\b(?:K[1-9]|S10|S[1-9]|J[1-5]|P[1-9]|Q1[0-4]|Q[1-9])\b")
+CLAIM = re.compile(r"(?<!Kimi[ -])\b(?:K[1-9]|S10|S[1-9]|J[1-5]|P[1-9]|Q1[0-4]|Q[1-9])\b")
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
@@ -170,7 +183,35 @@ def test_a_lessons_memory_is_not_that_of_the_process_that_runs_it(tmp_path: Path
     assert 200 < execute(lesson).megabytes < len(held) / 1e6
 
 
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose steps all take the same."""
+    monkeypatch.setattr("widgets.notebooks.execute.plain_loop", lambda: lambda: 1e-3)
+
+
+def test_a_lesson_beside_others_is_run_again_and_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    lesson = written(tmp_path / "lesson.ipynb", "")
+    runs: list[Path] = []
+
+    def executed(path: Path, say: object) -> Executed:
+        runs.append(path)
+        return Executed(path, nbformat.read(path, as_version=4), [], 1.0, 1.0)
+
+    monkeypatch.setattr("widgets.notebooks.execute.execute", executed)
+    monkeypatch.setattr("widgets.notebooks.execute.MACHINES", ())
+    steps = iter([1.0, 1.2, 1.0, 1.1, *[1.0, 1.2] * 3])  # busy once, then always
+    monkeypatch.setattr("widgets.notebooks.execute.plain_loop", lambda: lambda: next(steps))
+    assert main([str(lesson), str(lesson)]) == 1
+    assert len(runs) == 2 + 3
+    said = capsys.readouterr().err
+    assert said.count("a step took 1200.00 ms beside this lesson, 1000.00 ms at best") == 1
+    assert "nothing was written" in said
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("quiet")
 def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -214,6 +255,7 @@ def test_the_command_names_what_would_differ_elsewhere_and_writes_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quiet")
 def test_the_command_writes_outputs_and_nothing_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

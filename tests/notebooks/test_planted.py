@@ -48,6 +48,7 @@ def test_the_lessons_calls_of_the_meter_are_found() -> None:
     assert meters == {
         "kv-cache-28", "speculative-27", "speculative-29", "speedup-30", "speedup-34",
         "jacobi-23", "jacobi-27", "lookahead-30", "lookahead-32", "sparsity-40",
+        "serving-42",
     }  # fmt: skip
 
 

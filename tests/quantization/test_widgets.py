@@ -1,11 +1,13 @@
 """The explorers of lesson 10 say what the library computes; its exercises tell mistakes apart."""
 
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 import torch
 
 from minillm import Transformer
+from minillm.measure.noise import Measured
 from minillm.quantization.formats import FORMATS
 from minillm.quantization.rounding import dequantize, quantize
 from minillm.quantization.spec import Spec
@@ -36,9 +38,8 @@ def test_the_grid_of_every_format_is_drawn(model: Transformer, name: str) -> Non
     explorer.controls["format"].value = name
     weights, values = explorer.chart().series
     assert sum(weights.y) == pytest.approx(100, abs=0.1)
-    spikes = sum(y > 0 for y in values.y)
-    within = FORMATS[name].levels.abs() <= FORMATS[name].largest
-    assert spikes == int(within.sum())
+    assert len(values.x) == len(FORMATS[name].levels)
+    assert f"{len(values.x)} values" in explorer.chart().headline
     assert explorer.readout.text == explorer.summary()
     assert explorer.picture().startswith("<svg")
 
@@ -80,7 +81,7 @@ def test_errors_by_layer(model: Transformer) -> None:
     explorer.controls["format"].value = "int2"
     assert min(map(min, explorer.errors().values())) > max(map(max, errors.values()))
     explorer.controls["format"].value = "mxfp4"  # has blocks of its own
-    assert "mxfp4, groups of 32" in explorer.chart().title
+    assert "mxfp4, groups of 32" in explorer.chart().headline
 
 
 # Bits
@@ -96,25 +97,19 @@ def test_every_code_can_be_clicked(name: str) -> None:
         assert explorer.code == code
         assert explorer.readout.text == described(name, code)
         if form.table[code].isfinite():
-            place, step, _ = explorer.chart().note
-            last = place == len(form.levels) - 2 and form.table[code] == form.levels[-1]
-            assert form.levels[place + last] == form.table[code]
+            value, step, _ = explorer.chart().note
+            assert value == form.table[code]
+            place = min(form.levels.tolist().index(value), len(form.levels) - 2)
             assert step == form.levels[place + 1] - form.levels[place]
 
 
-def test_buttons_say_what_their_bit_is() -> None:
+def test_boxes_say_what_their_bit_is() -> None:
     explorer = BitExplorer("fp8_e4m3", 0b1_0111_000)
-    said = [explorer.controls[f"bit {place}"].description for place in range(7, -1, -1)]
-    assert said == [
-        "sign 1",
-        "exponent 0",
-        "exponent 1",
-        "exponent 1",
-        "exponent 1",
-        "mantissa 0",
-        "mantissa 0",
-        "mantissa 0",
-    ]
+    boxes = [explorer.controls[f"bit {place}"] for place in range(7, -1, -1)]
+    assert [box.description for box in boxes] == list("10111000")
+    assert [box.tooltip for box in boxes] == ["sign"] + ["exponent"] * 4 + ["mantissa"] * 3
+    assert [k for k, box in enumerate(boxes) if "first" in box._dom_classes] == [0, 1, 5]
+    assert all({"bit", box.tooltip} <= set(box._dom_classes) for box in boxes)
     explorer.controls["format"].value = "mxfp4"
     shown = [explorer.controls[f"bit {place}"].layout.display for place in range(7, -1, -1)]
     assert shown == ["none"] * 4 + [""] * 4
@@ -141,7 +136,7 @@ def test_who_wins_depends_on_what_is_rounded() -> None:
     assert int8[2] == pytest.approx(
         100 * relative_error(with_outliers(even, 1000), Spec("int8"), slice(3, None))
     )
-    assert "int8 is closer in 2 of 3" in explorer.chart().title
+    assert "int8 is closer in 2 of 3" in explorer.chart().headline
 
 
 # All formats
@@ -150,11 +145,45 @@ def test_who_wins_depends_on_what_is_rounded() -> None:
 def test_formats_side_by_side() -> None:
     formats = {"int8": Stored(8.1, 2.02, 0.5, "bytes"), "int4": Stored(4.5, 2.2, 9.0, "unpacked")}
     explorer = FormatsExplorer(Stored(32, 2.0, 1.0, "float32"), formats)
-    loss, bits, time = (series.y for series in explorer.chart().series)
-    assert loss == pytest.approx([101, 110])
-    assert bits == pytest.approx([25.3125, 14.0625])
-    assert time == pytest.approx([50, 900])
-    explorer.controls["show"].value = "bits"
-    assert [any(series.y) for series in explorer.chart().series] == [False, True, False]
+    bits, loss, time = explorer.chart().panels
+    assert bits.values == [8.1, 4.5]
+    assert loss.values == pytest.approx([0.02, 0.2])
+    assert time.values == [0.5, 9.0]
+    assert [len(bar.y) for bar in explorer.view.data] == [2, 2, 2]
+    ends = [explorer.view.layout[f"xaxis{n}"].range[1] for n in ("", 2, 3)]
+    assert ends[0] > 32 > ends[2] > 9 > ends[1] > 0.2  # each on its own scale
     explorer.controls["format"].value = "int4"
     assert "int4: 4.50 bits a weight, loss 2.2000 against 2.0000" in explorer.summary()
+    colours = explorer.view.data[0].marker.color
+    assert colours[1] != colours[0]
+    picture = ET.fromstring(explorer.picture())
+    written = {node.text for node in picture}
+    assert {"int8", "int4", "8.10", "+0.020", "9.00", "float32"} <= written
+
+
+def test_a_drift_of_the_machine_does_not_hide_which_format_is_faster() -> None:
+    drift = range(1, 10)  # of nine rounds, the last takes nine times as long as the first
+    plain, half, tenfold = (Measured.of(x * each for each in drift) for x in (1.0, 0.5, 10.0))
+    formats = {"int8": Stored(8.1, 2.0, half, ""), "int4": Stored(4.5, 2.0, tenfold, "")}
+    explorer = FormatsExplorer(Stored(32, 2.0, plain, "float32"), formats)
+    assert explorer.chart().headline == "Bits fall, loss hardly rises, time needs a kernel"
+    assert "0.50 times as long (measured" in explorer.summary()
+
+
+@pytest.mark.parametrize(
+    ("times", "headline"),
+    [
+        ((0.5, 9.0), "Bits fall, loss hardly rises, time needs a kernel"),
+        ((1.5, 9.0), "Bits fall, loss hardly rises, and no format is faster here"),
+        ((1.01, 9.0), "Not decided on this machine now: bits a weight, loss above"),
+    ],
+)
+def test_a_format_is_called_faster_only_if_it_was(
+    times: tuple[float, float], headline: str
+) -> None:
+    spread = [Measured(time, 0.95 * time, 1.05 * time) for time in (1.0, *times)]
+    plain, *others = (Stored(8.0, 2.0, time, "") for time in spread)
+    explorer = FormatsExplorer(plain, dict(zip(("int8", "int4"), others, strict=True)))
+    assert explorer.view.layout.title.text.startswith(headline)
+    assert explorer.readout.text.startswith("Not decided") == headline.startswith("Not decided")
+    assert explorer.view.data[2].error_x.visible

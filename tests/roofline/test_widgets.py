@@ -9,12 +9,12 @@ import torch
 
 from minillm import Transformer
 from minillm.data.hardware import ACCELERATORS
+from minillm.data.public_models import LLAMA_3_8B
 from minillm.measure.machine import Machine
 from minillm.roofline import Work, seconds, work
-from widgets.common.chart.chart import BASELINE, COLOURS
 from widgets.common.stable import digits
-from widgets.kv_cache.exercises import LLAMA_3_8B
-from widgets.roofline import FreeBatchExplorer, RooflineExplorer, roofline_chart
+from widgets.common.theme import BASELINE, CURVES
+from widgets.roofline import FreeBatchExplorer, Roof, RooflineExplorer, roofline_chart
 
 MIB = 1 << 20
 MACHINE = Machine("cpu", torch.float32, 2, {4 * MIB: 4e10, 64 * MIB: 2e10}, 1.2e11, 1e-6)
@@ -92,7 +92,7 @@ def test_phases_stand_at_their_intensity_under_the_roof(
         assert trace.y[1] == pytest.approx(step.flops / seconds(step, flops, bandwidth) / 1e9)
         assert trace.y[1] > trace.y[0]
     assert explorer.readout.text == explorer.summary()
-    for told in (*phases, f"context {context:,}", f"{size} bytes a number", machine, model):
+    for told in (*phases, f"context {context:,}", f"{size} bytes a weight", machine, model):
         assert told in explorer.summary()
     beyond = f"beyond the {config.max_position_embeddings:,} it was trained for"
     assert (beyond in explorer.summary()) == (context > config.max_position_embeddings)
@@ -103,18 +103,44 @@ def test_the_readout_says_where_the_rates_come_from(draft: Transformer) -> None:
     explorer = roofline(draft, context=64)
     bandwidth = MACHINE.bandwidth_at(decode.nbytes)
     assert explorer.summary().startswith(
-        f"this machine: 120 GFLOP/s, {digits(bandwidth / 1e9)} GB/s (measured: cpu, 2 threads), "
-        f"so the ridge is at {digits(120e9 / bandwidth)} FLOP a byte. stories in 4 bytes a number "
+        f"this machine: 120 GFLOP/s, {digits(bandwidth / 1e9)} GB/s (measured), cpu, 2 threads; "
+        f"so the ridge is at {digits(120e9 / bandwidth)} FLOP a byte. stories in 4 bytes a weight "
         "at context 64, FLOP a byte and ms at best: "
     )
     told = f"; decode {digits(decode.intensity)} and {digits(1e3 * decode.nbytes / bandwidth)}; "
     assert told in explorer.summary()
-    assert explorer.summary().endswith(". Computed.")
+    assert explorer.summary().endswith(" (computed).")
     explorer.controls["machine"].label = "A100 80 GB SXM"
     assert explorer.readout.text.startswith(
-        "A100 80 GB SXM: 312,000 GFLOP/s, 2,039 GB/s (cited: NVIDIA, A100 data sheet of 2021), so "
-        "the ridge is at 153 FLOP a byte. stories in 2 bytes a number"
+        "A100 80 GB SXM: 312,000 GFLOP/s, 2,039 GB/s (cited), NVIDIA, A100 data sheet of 2021; so "
+        "the ridge is at 153 FLOP a byte. stories in 2 bytes a weight"
     )
+
+
+def test_dots_count_the_bytes_of_a_weight_that_the_measured_passes_read(draft: Transformer) -> None:
+    halves = work(draft.config, new=1, cached=64, weight_bytes=2)
+    explorer = RooflineExplorer(
+        {"stories": draft.config}, MACHINE, [(halves, 1e-3)], weight_bytes=2
+    )
+    explorer.controls["context"].value = 64
+    decode, measured = explorer.view.data[2], explorer.view.data[-2]
+    assert (decode.name, measured.name) == ("decode", "measured here")
+    assert decode.x[0] == measured.x[0] == halves.intensity
+    assert "stories in 2 bytes a weight" in explorer.summary()
+
+
+def test_a_roof_shows_passes_of_an_accelerator_and_says_their_times() -> None:
+    card = ACCELERATORS["A100 80 GB SXM"]
+    roof = Roof(PHASES, card)
+    top, *dots, ridge = roof.view.data
+    assert max(top.y) == pytest.approx(card.flops / 1e9)
+    assert ridge.x[0] == pytest.approx(card.flops / card.bandwidth)
+    for dot, (name, step) in zip(dots, PHASES.items(), strict=True):
+        assert dot.name == name
+        assert dot.x == pytest.approx([step.intensity] * 2)
+        took = digits(1e3 * seconds(step, card.flops, card.bandwidth))
+        assert f"{name} {digits(step.intensity)} FLOP a byte, {took} ms at best" in roof.summary()
+    assert roof.summary().startswith("A100 80 GB SXM: ")
 
 
 def test_measured_passes_stay_when_the_machine_changes(draft: Transformer) -> None:
@@ -147,17 +173,17 @@ def test_a_control_changes_all_that_is_shown(
 def test_lines_differ_in_colour_and_dashes(draft: Transformer) -> None:
     step = work(draft.config, new=1)
     roof, *others, _ridge = roofline(draft, measured=[(step, 1e-3)]).view.data
-    assert roof.line.color == BASELINE
-    assert len({trace.line.color for trace in others}) == len(others) == len(COLOURS)
+    assert roof.line.color == BASELINE.light
+    assert len({trace.line.color for trace in others}) == len(others) == len(CURVES)
     assert len({trace.line.dash for trace in others}) == len(others)
 
 
 def test_roofline_is_stored_as_picture_and_line(draft: Transformer) -> None:
-    one, two = (roofline(draft)._repr_mimebundle_()[0] for _ in range(2))
-    assert one["image/svg+xml"] == two["image/svg+xml"]
+    one, two = (roofline(draft).outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == two["text/plain"] == roofline(draft).summary()
     assert "\n" not in one["text/plain"]
-    root = ET.fromstring(one["image/svg+xml"])
+    root = ET.fromstring(roofline(draft).picture())
     assert (root.get("role"), root.get("aria-label")) == ("img", one["text/plain"])
 
 
@@ -172,14 +198,13 @@ def test_what_is_written_lies_inside_of_the_picture(draft: Transformer, machine:
         root = ET.fromstring(explorer.picture())
         (ridge,) = (node for node in root if (node.text or "").startswith("ridge: "))
         assert 220 < int(ridge.attrib["x"]) < 936  # its text ends there
-        legend = [node for node in root if node.get("y") == "57"]
-        last = max(legend, key=lambda node: int(node.attrib["x"]))
-        assert int(last.attrib["x"]) + 7 * len(last.text or "") < 950
+        written = [node for node in root if node.get("text-anchor") == "start"]
+        assert all(int(n.attrib["x"]) + 6 * len(n.text or "") < 960 for n in written)
 
 
 def test_three_controls_are_seen_at_once_and_each_has_a_name(draft: Transformer) -> None:
     for explorer, folded in ((roofline(draft), 1), (free_batch(), 0)):
-        shown = explorer.children[0].children
+        shown = set(explorer.controls.values()) & set(explorer.children[0].children)
         assert len(shown) <= 3
         assert len(explorer.controls) == len(shown) + folded
         assert all(control.description for control in explorer.controls.values())
@@ -214,7 +239,7 @@ def test_times_are_drawn_over_the_time_of_one() -> None:
     assert recorded.y == pytest.approx((1, 1.05, 1.4))
     assert (free.text[0], set(free.y)) == ("free", {1.0})
     assert (mark.x, mark.y, mark.text) == ((8,), (3,), ("3.00×",))
-    assert none.line.color == BASELINE
+    assert none.line.color == BASELINE.light
 
 
 def test_the_line_of_no_gain_ends_where_the_tokens_do() -> None:
@@ -254,10 +279,10 @@ def test_a_run_without_one_token_is_refused(changed: Mapping[str, Any], name: st
 
 
 def test_free_batch_is_stored_as_picture_and_line() -> None:
-    one, two = (free_batch()._repr_mimebundle_()[0] for _ in range(2))
-    assert one["image/svg+xml"] == two["image/svg+xml"]
+    one, two = (free_batch().outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == free_batch().summary()
-    root = ET.fromstring(one["image/svg+xml"])
+    root = ET.fromstring(free_batch().picture())
     assert root.get("aria-label") == one["text/plain"]
     written = {node.text for node in root}
     assert {"no gain", "F.linear", "<packed>", "roofline", "recorded elsewhere"} <= written

@@ -51,10 +51,10 @@ def test_the_law_at_every_setting(explorer: LawExplorer) -> None:
             assert {p.embedding for p in part} == {embedding}
             _, y, text = chart.note
             best = best_at(explorer._family, budget)
-            assert chart.title.startswith(label)
-            assert ("no precision" in chart.title) == (best is None)
+            assert chart.headline.startswith(label)
+            assert ("no precision" in chart.headline) == (best is None)
             if best is not None:
-                assert f"{best} bits" in chart.title
+                assert f"{best} bits" in chart.headline
             if best is not None and best >= bits:
                 assert text == f"{best} bits"
                 least = min(p.loss for p in explorer._family)
@@ -94,13 +94,13 @@ def test_an_arm_is_the_mean_of_its_seeds_or_one_of_them() -> None:
     assert first.y == pytest.approx([0.21, 0.32, 0.43, 0.54])
     explorer.controls["show"].value = 2
     assert explorer.chart().series[0].y == pytest.approx([0.22, 0.34, 0.46, 0.58])
-    assert explorer.chart().title == chart.title  # tests see all seeds
+    assert explorer.chart().headline == chart.headline  # tests see all seeds
 
 
 def test_words_are_those_of_the_tests() -> None:
     up, down = points(), points(growth=-0.1, decay=-0.05)
-    assert "grows with the tokens in 4 of 4 arms" in HypothesisExplorer(up).chart().title
-    assert "grows with the tokens in 0 of 4 arms" in HypothesisExplorer(down).chart().title
+    assert "grows with the tokens in 4 of 4 arms" in HypothesisExplorer(up).chart().headline
+    assert "grows with the tokens in 0 of 4 arms" in HypothesisExplorer(down).chart().headline
     assert float(trend(up, "unique", "constant", "int3").p) == pytest.approx(24**-3)
     said = HypothesisExplorer(up).summary()
     assert "unique text and constant rate 7.2e-05" in said
@@ -111,7 +111,7 @@ def test_words_are_those_of_the_tests() -> None:
 def test_another_format_is_another_chart() -> None:
     uneven = [replace(p, rounded=p.rounded | {"int2": 3.5 - p.added("int4")}) for p in points()]
     explorer = HypothesisExplorer(uneven)
-    assert explorer.chart().title.startswith("int3: ")
+    assert explorer.chart().headline.startswith("int3: ")
     explorer.controls["format"].value = "int2"
-    assert explorer.chart().title == "int2: the loss added grows with the tokens in 0 of 4 arms"
+    assert explorer.chart().headline == "int2: the loss added grows with the tokens in 0 of 4 arms"
     assert explorer.readout.text == explorer.summary()

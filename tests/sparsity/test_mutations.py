@@ -126,8 +126,8 @@ BUGS = [
     Mutation(
         "the smallest weights' mass (constructed)",
         "sparsity.counting",
-        "weights.sort(dim=-1, descending=True)",
-        "weights.sort(dim=-1)",
+        "part.sort(dim=-1, descending=True)",
+        "part.sort(dim=-1)",
         "counts_visible_keys",
     ),
     Mutation(

@@ -12,7 +12,7 @@ import minillm
 from minillm.attention import causal_mask
 from minillm.decoding import collect, decode_cached, decode_recomputed
 from minillm.measure.evaluation import evaluate
-from minillm.sparsity.counting import mass_of_top, observe, share_below
+from minillm.sparsity.counting import keys_for, mass_of_top, observe, share_below
 from minillm.sparsity.neurons import (
     firing_rates,
     hot_neurons,
@@ -89,6 +89,14 @@ def test_the_mass_of_the_largest() -> None:
     assert mass_of_top(WEIGHTS, 1).tolist() == [1.0, 0.75, 0.5, 0.9]
     assert mass_of_top(WEIGHTS, 2).tolist() == pytest.approx([1.0, 1.0, 1.0, 0.95])
     assert mass_of_top(WEIGHTS, 4).tolist() == pytest.approx([1.0] * 4)
+
+
+def test_keys_that_hold_a_mass() -> None:
+    assert keys_for(WEIGHTS, 0.7).tolist() == [1, 1, 2, 1]
+    assert keys_for(WEIGHTS, 0.96).tolist() == [1, 2, 2, 3]
+    for mass in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="mass must lie between 0 and 1"):
+            keys_for(WEIGHTS, mass)
 
 
 @pytest.mark.parametrize("k", [-1, 0, 5])

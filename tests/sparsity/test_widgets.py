@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 import minillm
 from minillm import Transformer
+from minillm.measure.noise import Measured, apart
 from minillm.sparsity.counting import Observed, mass_of_top, observe, share_below
 from minillm.sparsity.neurons import firing_rates
 from widgets.common.drawing.film import Film, Heat
@@ -71,8 +72,10 @@ def test_the_film_shows_what_a_threshold_leaves(
             assert shown[t * T + s] == expected
     shares = share_below(weights, threshold, seen.visible, of_maximum=of_maximum)
     assert number(film, "zeros among the keys") == tuple(f"{x:.0%}" for x in shares.tolist())
-    mass = mass_of_top(weights, 4).tolist()
-    assert number(film, "mass of the 4") == tuple(f"{x:.0%}" for x in mass)
+    needed = number(film, "keys for 90 %")
+    for t, row in enumerate(weights):
+        least = next(n for n in range(1, T + 1) if float(mass_of_top(row[None], n)) >= 0.9)
+        assert needed[t] == f"{least} of {t + 1}"
     assert (by_head.rows, by_head.columns) == (2, 4)
     for step in range(T):
         assert ET.fromstring(picture(film, step)) is not None
@@ -97,7 +100,7 @@ def test_controls_change_the_film(draft: Transformer, tokenizer: Tokenizer) -> N
     step = explorer.player.step
     explorer.controls["text"].value = "A dog."
     assert explorer.player.film.steps < step
-    assert set(explorer._repr_mimebundle_()[0]) >= {"image/svg+xml", "text/plain"}
+    assert set(explorer.outputs()[0]) == {"text/html", "text/plain"}
 
 
 @pytest.mark.parametrize("text", ["", "\n\t  ", "<b>&amp;</b>", "שלום 🎈", "a " * 90])
@@ -124,7 +127,7 @@ def test_the_film_shows_which_neurons_each_token_opens(seen: Observed) -> None:
         for layer in range(L):
             order = rates[layer].argsort(descending=True).tolist()
             row = states[layer * F : (layer + 1) * F]
-            assert row == ["computed" if opened[layer, t, f] else "masked" for f in order]
+            assert row == ["computed" if opened[layer, t, f] else "shut" for f in order]
     used = [int(opened[:, : t + 1].any(1).sum()) for t in range(T)]
     assert number(film, "shut for all tokens") == tuple(f"{1 - n / (L * F):.0%}" for n in used)
 
@@ -135,7 +138,7 @@ def test_the_histogram_counts_every_neuron_once() -> None:
         gates[0, 0, :opened, f] = 1.0
     explorer = RateExplorer(gates)
     assert list(explorer.chart().series[0].y) == [1, 1, 1, 1, 1, 1]
-    assert "neurons never open" in explorer.chart().title
+    assert "neurons never open" in explorer.chart().headline
 
 
 def test_texts_together_stand_at_one_place() -> None:
@@ -200,3 +203,20 @@ def test_where_it_stops_paying() -> None:
     assert crossover({1: cost(2, 3), 4: cost(2, 1), 8: cost(2, 3)}) == 8
     assert crossover({1: cost(2, 3), 4: cost(2, 1)}) is None
     assert crossover({1: cost(2, 1)}) is None
+
+
+def _spread(seconds: float) -> Measured:
+    return Measured(seconds, 0.9 * seconds, 1.1 * seconds)
+
+
+def test_a_title_says_what_one_row_decides_where_many_do_not() -> None:
+    one = Cost((_spread(2.0), _spread(1.0)), (1, 1), (1, 1))
+    many = Cost((_spread(1.05), _spread(1.0)), (1, 1), (1, 1))
+    assert "skipping pays for 1 row" in SkippingExplorer({0.5: {1: one, 4: many}}).chart().headline
+
+
+def test_a_drift_that_hits_both_sides_alike_decides() -> None:
+    dense, skips = (Measured.of(x * drift for drift in range(1, 10)) for x in (2.0, 1.0))
+    assert not apart(skips, dense)
+    cost = Cost((dense, skips), (1, 1), (1, 1))
+    assert "pays throughout" in SkippingExplorer({0.5: {1: cost, 4: cost}}).chart().headline

@@ -23,7 +23,7 @@ def test_a_round_by_hand() -> None:
     assert verdict.says.startswith(
         "0.6 are kept; a rejected guess is replaced from (0.75, 0.25, 0)"
     )
-    assert "keeps 0.08 too much" in verdict.look
+    assert "gets 0.08 too much" in verdict.look
     assert judge("04.1", [0.6, [0.75, 0.25, 0], [0.4, 0.32, 0.28]]).grade == "right"
 
 
@@ -41,10 +41,10 @@ def test_a_round_by_hand() -> None:
         ((0.6, [0.3, 0.1, 0], _CARELESS), "a distribution adds up to 1"),
         ((0.6, [0, 0, 1], _CARELESS), "what p has more than q"),
         ((0.6, P, _CARELESS), "forgets that the kept guesses"),
-        ((0.6, [1 / 3] * 3, _CARELESS), "the law of the guesses that are kept"),
+        ((0.6, [1 / 3] * 3, _CARELESS), "the distribution of the guesses that are kept"),
         ((0.6, [0.375, 0.125, 0.5], _CARELESS), "zero, not the distance"),
         ((0.6, [1, 0, 0], _CARELESS), "where it is above 0, over its sum"),
-        ((0.6, _LEFT, P), "the law of the right rule"),
+        ((0.6, _LEFT, P), "which the right rule gives"),
         ((0.6, _LEFT, [0.32, 0.24, 0.44]), "one time in three"),
         ((0.6, _LEFT, [0.2, 0.12, 0.08]), "The kept guesses count as well"),
         ((0.6, _LEFT, [0.7, 0.5, 0.4]), "only where the guess was rejected"),
@@ -98,7 +98,7 @@ def test_the_other_exact_rule() -> None:
     ("answer", "told"),
     [
         (own_first, "the first guess is kept with the chance 0"),
-        (drawn_again, "The first token has not the target's law: it has (19/64"),
+        (drawn_again, "The first token lacks the target's distribution: it has (19/64"),
         (random_rule, "Two calls, two answers."),
         (lambda p, guesses, u: 1, "Expected two numbers"),
         (lambda p, guesses, u: (3, 0), "(3, 0) is not possible here."),

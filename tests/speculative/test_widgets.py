@@ -76,7 +76,7 @@ class Run:
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        return lanes(self.film, 0)
+        return lanes(self.film, 1)
 
     @property
     def starts(self) -> list[int]:
@@ -178,7 +178,7 @@ def test_tips_tell_p_q_and_the_number(run: Run) -> None:
     for lane, row in zip(run.lanes, run.rows, strict=True):
         for i, cell in enumerate(lane.cells[:-1]):
             if i >= row.judged:
-                assert "behind a rejection" in cell.tip
+                assert "after a rejection" in cell.tip
                 continue
             token = row.guesses[i]
             p, q, u = float(row.p[i, token]), float(row.q[i, token]), float(row.u[i])
@@ -194,8 +194,16 @@ def test_notes_count_the_kept(run: Run) -> None:
         assert lane.notes[end] == f"{row.accepted} of {len(row.guesses)} accepted"
 
 
+def test_the_text_is_what_the_rounds_wrote(run: Run) -> None:
+    [text] = lanes(run.film, 0)
+    end = run.film.steps - 1
+    written = [now.text for cell in text.cells if (now := cell.at(end))]
+    assert text.prose
+    assert written == [word(t) for row in run.rows for t in row.tokens]
+
+
 def bars(run: Run) -> list[Any]:
-    panel = run.film.panels[1]
+    panel = run.film.panels[2]
     assert isinstance(panel, Bars)
     assert panel.series == ("target", "proposal", "overlap", "residual")
     assert [entry.step for entry in panel.history] == list(range(run.film.steps))
@@ -210,7 +218,7 @@ def test_bars_are_p_q_their_overlap_and_the_residual(run: Run) -> None:
             entry, place = history[step], min(step - start - 1, row.accepted)
             token = row.tokens[-1] if step == end else row.guesses[place]
             assert entry.labels[entry.chosen] == word(token)
-            assert entry.labels[-1] == "others"
+            assert all(map(any, entry.values))  # none is a filler
             p = row.p[place]
             judged = place < len(row.guesses)
             q = row.q[place] if judged else torch.zeros_like(p)
@@ -225,7 +233,7 @@ def test_bars_are_p_q_their_overlap_and_the_residual(run: Run) -> None:
 
 
 def test_both_lanes_of_time_are_what_was_measured(run: Run) -> None:
-    plain, guessed = lanes(run.film, 2)
+    plain, guessed = lanes(run.film, 3)
     assert [bar.end for bar in plain.bars] == pytest.approx(
         [1e3 * s for s in accumulate(step.seconds for step in run.plain)]
     )
@@ -245,7 +253,7 @@ def test_plain_time_is_shown_for_as_many_tokens(run: Run) -> None:
     for step in range(run.film.steps):
         cells = [state for lane in run.lanes for state, _ in shown(lane, step)]
         written = sum(state in ("accepted", "resampled", "bonus") for state in cells)
-        assert sum(bar.step <= step for bar in lanes(run.film, 2)[0].bars) == written
+        assert sum(bar.step <= step for bar in lanes(run.film, 3)[0].bars) == written
 
 
 def test_numbers_are_those_of_the_rounds(run: Run) -> None:
@@ -321,7 +329,7 @@ def test_kept_guesses_behind_a_stop_token_are_thrown_away() -> None:
             wasted = len(row.guesses) - taken
             assert states == ["accepted"] * taken + ["wasted"] * wasted
             assert run.film.steps == run.starts[-1] + 1 + taken
-            assert all(cell.tip == "behind the end of the text" for cell in last.cells[taken:])
+            assert all(cell.tip == "after the end of the text" for cell in last.cells[taken:])
         else:
             assert states[-1] == "bonus"
         ends.add(taken)
@@ -406,19 +414,20 @@ def test_a_run_in_which_all_was_kept_is_shown_at_its_end(explorer: AcceptanceExp
 
 
 def test_three_controls_are_seen_at_once_and_each_has_a_name(explorer: AcceptanceExplorer) -> None:
-    assert len(explorer.children[0].children) == 3
-    assert all(control.description for control in explorer.controls.values())
-    more, folded = explorer.children[1:3]
+    *shown, more = explorer.children[0].children
+    assert len(shown) == 3
+    controls = [*explorer.controls["text"].children[:2], *explorer.controls.values()]
+    assert all(control.description for control in controls if control.has_trait("description"))
+    folded = explorer.children[1]
     assert folded.layout.display == "none"
     more.value = True
     assert folded.layout.display == "flex"
-    assert len(folded.children) == 3
+    assert len(folded.children) == 2
 
 
 @pytest.mark.parametrize(
     ("control", "value"),
     [
-        ("prompt", "Tim and Tim"),
         ("gamma", 1),
         ("temperature", 0.0),
         ("text", "The cat sat. The cat"),
@@ -457,13 +466,30 @@ def test_another_drafter_guesses(explorer: AcceptanceExplorer) -> None:
 def test_a_text_longer_than_the_context_is_cut(explorer: AcceptanceExplorer) -> None:
     explorer.controls["text"].value = "one two three " * 400
     assert "6 tokens in" in explorer.summary()
+    assert told(explorer) == "Cut: the last 506 of its 1202 tokens are read."
     explorer.controls["text"].value = ""
+    assert told(explorer) is None
+
+
+def told(explorer: AcceptanceExplorer) -> str | None:
+    """What the reader is told of a text that is too long."""
+    note = explorer.controls["text"].children[2]
+    return None if note.layout.display == "none" else note.value
+
+
+def test_at_temperature_0_no_bar_is_a_filler(explorer: AcceptanceExplorer) -> None:
+    explorer.controls["temperature"].value = 0.0
+    (bars,) = (panel for panel in explorer.player.film.panels if isinstance(panel, Bars))
+    judged = [at for at in bars.history if at.values]
+    assert judged
+    assert all(any(group) for at in judged for group in at.values)
+    explorer.controls["temperature"].value = 1.0
 
 
 def test_the_explorer_is_stored_as_picture_and_line(explorer: AcceptanceExplorer) -> None:
-    bundle = explorer._repr_mimebundle_()[0]
+    bundle = explorer.outputs()[0]
     assert bundle["text/plain"] == explorer.summary()
-    assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
+    assert ET.fromstring(explorer.picture()).get("role") == "img"
 
 
 # The hunt
@@ -570,6 +596,6 @@ def test_another_suspect_starts_anew(hunt: BugHunt) -> None:
     hunt.suspect.value = 2
     assert hunt.diagnosis.label == "what is wrong?"
     assert hunt.card.summary() == hunt.summary()
-    bundle = hunt._repr_mimebundle_()[0]
+    bundle = hunt.outputs()[0]
     assert bundle["text/plain"] == hunt.summary()
-    assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
+    assert ET.fromstring(hunt.picture()).get("role") == "img"

@@ -9,11 +9,11 @@ import pytest
 from minillm.speedup.formulas import AdaptiveGamma, speedup
 from widgets.common.exercises import judge
 from widgets.speedup import exercises
-from widgets.speedup.exercises import ACCEPTANCE, C, V
+from widgets.speedup.exercises import ACCEPTANCE, VERIFY, C
 
 
 def test_the_best_number_of_guesses() -> None:
-    gains = [speedup(ACCEPTANCE[:gamma], C, V[gamma]) for gamma in range(1, 5)]
+    gains = [speedup(ACCEPTANCE[:gamma], C, VERIFY[gamma]) for gamma in range(1, 5)]
     right = (2, gains[1], 0.35)
     assert judge("05.1", right).grade == "right"
     assert judge("05.1", [2, round(gains[1], 2), 0.35]).grade == "right"
@@ -28,7 +28,7 @@ def test_the_best_number_of_guesses() -> None:
     [
         ((1 + 0.8 + 0.7 + 0.6 + 0.5) / 2.1, "multiply their acceptances"),
         ((0.8 + 0.56 + 0.336) / 1.85, "adds a token of the target's own"),
-        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "V[gamma], not 1"),
+        ((1 + 0.8 + 0.56 + 0.336) / 1.45, "verify[gamma], not 1"),
         ((1 + 0.8 + 0.56 + 0.336) / 1.4, "a step for each guess"),
         ((1 + 0.8 + 0.56 + 0.336) / 1.55, "gamma steps, not one"),
     ],
@@ -80,7 +80,7 @@ def test_so_many_guesses() -> None:
         (lambda accepted, tried, c, V: len(V) - 1, "More guesses yield more tokens, and cost more"),
         (
             lambda accepted, tried, c, V: guesses(accepted, tried, c, [1] * len(V)),
-            "V[gamma], not 1",
+            "verify[gamma], not 1",
         ),
         (lambda accepted, tried, c, V: guesses(accepted, tried, 0, V), "The draft works too"),
         (
@@ -134,8 +134,8 @@ def test_what_a_draft_may_cost() -> None:
     [
         (lambda a, v: 1 + a[0] - v[1], "That is the c of one guess"),
         (lambda a, v: max(may_cost(a, v), 0.0), "It may be below 0"),
-        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs V[gamma], not 1."),
-        (lambda a, v: 17.0, "Tokens of a round, minus V[gamma], over gamma."),
+        (lambda a, v: may_cost(a, [1.0] * len(v)), "The pass costs verify[gamma], not 1."),
+        (lambda a, v: 17.0, "Tokens of a round, minus verify[gamma], over gamma."),
     ],
 )
 def test_mistakes_with_the_cost_are_named(answer: Any, look: str) -> None:

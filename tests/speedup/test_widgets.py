@@ -13,6 +13,7 @@ from drift import ratios_hold
 import minillm
 from minillm import Sampler, Transformer
 from minillm.decoding import Step
+from minillm.measure.noise import Measured
 from minillm.speculative.decode import SpeculativeRow, SpeculativeStep
 from minillm.speculative.drafters import DraftModel
 from minillm.speculative.prompt_lookup import PromptLookup
@@ -126,9 +127,14 @@ def test_so_many_tokens_leave_a_full_round_behind_the_first() -> None:
     assert gain.fitted.tokens == gain.tried.tokens == 4
 
 
+def exact(gamma: int, plain: float) -> Costs:
+    """Costs without noise."""
+    return replace(costs(gamma), draft=0.4, verify=1.2, rest=0.1, plain=plain)
+
+
 def gains() -> dict[str, dict[int, Gain]]:
-    good = {gamma: Gain(costs(gamma), replace(costs(gamma), plain=2.0)) for gamma in (2, 3)}
-    bad = {gamma: Gain(costs(gamma), replace(costs(gamma), plain=0.5)) for gamma in (2, 3)}
+    good = {gamma: Gain(costs(gamma), exact(gamma, 2.0)) for gamma in (2, 3)}
+    bad = {gamma: Gain(costs(gamma), exact(gamma, 0.5)) for gamma in (2, 3)}
     return {"packed": good, "<stock>": bad}
 
 
@@ -140,7 +146,7 @@ def test_the_gain_is_measured_predicted_and_by_the_formula() -> None:
     assert measured.y == pytest.approx([run[gamma].tried.measured for gamma in (2, 3)])
     assert predicted.y == pytest.approx([run[gamma].predicted() for gamma in (2, 3)])
     assert formula.y == pytest.approx([run[gamma].formula() for gamma in (2, 3)])
-    assert (even.text[0], set(even.y)) == ("break-even", {1.0})
+    assert (even.name, set(even.y)) == ("break-even", {1.0})
     assert mark.y[0] == measured.y[mark.x[0] - 2]
     explorer.controls["run"].label = "<stock>"
     assert explorer.view.data[0].y == pytest.approx([x / 4 for x in before])
@@ -171,6 +177,51 @@ def test_the_readout_names_the_break_even_acceptance() -> None:
     assert "no acceptance would break even" in GainExplorer({"run": hopeless}).summary()
 
 
+def noisy(gamma: int, plain: float, spread: float = 1.0) -> Costs:
+    """Costs whose plain step was measured with a spread, as a part of it."""
+    steps = Measured(plain, plain * (1 - spread / 2), plain * (1 + spread))
+    return replace(exact(gamma, 1.0), plain=steps)
+
+
+@pytest.mark.parametrize(
+    ("plain", "spread", "headline", "verdict"),
+    [
+        (2.0, 0.0, "Guesses pay: the speed-up is up to 2.35", "it gains"),
+        (0.5, 0.0, "A guess costs more than it brings", "it loses"),
+        (0.9, 1.0, "Not decided on this machine now: speed-up (times)", "not decided"),
+    ],
+)
+def test_no_gain_is_told_that_the_noise_could_have_made(
+    plain: float, spread: float, headline: str, verdict: str
+) -> None:
+    run = {"run": {gamma: Gain(exact(gamma, 1), noisy(gamma, plain, spread)) for gamma in (2, 3)}}
+    explorer = GainExplorer(run)
+    assert explorer.view.layout.title.text == headline
+    assert explorer.readout.text.startswith("Not decided") == (verdict == "not decided")
+    assert verdict in SplitExplorer(run).summary()
+
+
+def test_many_texts_leave_little_only_where_that_was_seen() -> None:
+    slow, fast = Measured(100, 95, 105), Measured(150, 145, 155)
+    clear = BatchExplorer({1: (slow, fast), 8: (fast, slow)})
+    assert clear.chart().headline == "Many texts at once leave little for guesses to gain"
+    wild = Measured(150, 60, 300)
+    noisy = BatchExplorer({1: (slow, wild), 8: (wild, slow)})
+    assert noisy.chart().headline == "Not decided on this machine now: speed-up (times)"
+    assert noisy.readout.text.startswith("Not decided on this machine now")
+
+
+def test_a_pass_that_seems_cheaper_than_one_token_is_called_noise() -> None:
+    fast = replace(exact(2, 1.0), verify=0.6, rest=0.0, draft=0.0)
+    said = GainExplorer({"run": {2: Gain(fast, exact(2, 1.0))}}).summary()
+    assert "V(3) = 0.60 (below 1, which is noise" in said
+    assert "break even" in said
+    assert "0.00" not in said.partition("Predicted")[2]
+    free = replace(fast, verify=1.004)
+    said = GainExplorer({"run": {2: Gain(free, exact(2, 1.0))}}).summary()
+    assert "an acceptance below 0.01 would break even" in said
+
+
 def test_a_round_is_split_beside_its_tokens_one_by_one() -> None:
     explorer = SplitExplorer(gains())
     packed, stock = explorer.view.data
@@ -191,7 +242,7 @@ def test_a_round_is_split_beside_its_tokens_one_by_one() -> None:
     )
     assert "packed: draft 400.0, verify 1200.0, rest 100.0" in explorer.summary()
     assert "it gains; <stock>: " in explorer.summary()
-    assert explorer.summary().endswith("it loses. Measured.")
+    assert explorer.summary().endswith("it loses (measured).")
 
 
 @pytest.mark.parametrize("explorer", [GainExplorer, SplitExplorer])
@@ -262,7 +313,7 @@ def test_batches_are_shown_as_gain_and_as_rates() -> None:
         "1 texts at once: 100 tokens a second plain, 150 with guesses, 1.50 times as many "
         "(measured)."
     )
-    assert explorer.view.layout.yaxis.title.text == "tokens a second"
+    assert explorer.view.layout.annotations[0].text == "tokens a second"
 
 
 @pytest.mark.parametrize(
@@ -274,11 +325,11 @@ def test_batches_are_shown_as_gain_and_as_rates() -> None:
     ],
 )
 def test_charts_are_stored_as_picture_and_line(make: Callable[[], Any]) -> None:
-    one, two = (make()._repr_mimebundle_()[0] for _ in range(2))
-    assert one["image/svg+xml"] == two["image/svg+xml"]
+    one, two = (make().outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == make().summary()
     assert "\n" not in one["text/plain"]
-    root = ET.fromstring(one["image/svg+xml"])
+    root = ET.fromstring(make().picture())
     assert (root.get("role"), root.get("aria-label")) == ("img", one["text/plain"])
     assert len(make().controls) <= 3
     assert all(control.description for control in make().controls.values())

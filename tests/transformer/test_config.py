@@ -40,7 +40,12 @@ WRONG: dict[type, list[object]] = {
 
 
 def test_fields_are_taken_as_they_stand() -> None:
-    assert vars(ModelConfig.from_dict(FIELDS)) == FIELDS | {"qkv_bias": False, "qk_norm": False}
+    assert vars(ModelConfig.from_dict(FIELDS)) == FIELDS | {
+        "qkv_bias": False,
+        "qk_norm": False,
+        "rope_scaling": None,
+        "layers_without_rope": (),
+    }
 
 
 @pytest.mark.parametrize(("field", "derived"), [("head_dim", 8), ("num_key_value_heads", 4)])
@@ -95,8 +100,18 @@ def test_switches_of_the_family(model_type: str, qkv_bias: bool, qk_norm: bool) 
         ({"transformers_weights": "other.safetensors"}, "transformers_weights"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
         ({"layer_types": "full_attention"}, "layer_types must be a list"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope type 'linear'"),
-        ({"rope_scaling": {"rope_type": "llama3"}}, "rope type 'llama3'"),
+        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "rope type 'longrope'"),
+        ({"rope_scaling": {"type": "linear", "factor": -2.0}}, "factors and a context above 0"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "beta_fast": 0.5}},
+            "turns of 0 < slow < fast",
+        ),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0, "truncate": 1}}, "truncate must be"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "the factor of rope type 'llama3'"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0}},
+            "the high_freq_factor of rope type 'llama3'",
+        ),
         (
             {"rope_scaling": {"type": "linear", "factor": "1"}},
             "rope type 'linear' must be a .*number",
@@ -105,7 +120,7 @@ def test_switches_of_the_family(model_type: str, qkv_bias: bool, qk_norm: bool) 
             {"rope_scaling": {"type": "linear", "factor": True}},
             "rope type 'linear' must be a .*number",
         ),
-        ({"rope_scaling": {"type": "yarn", "factor": 1, "attention_factor": 2.0}}, "'yarn'"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2, "mscale": 0.7}}, "'yarn' with mscale"),
         ({"rope_scaling": {"rope_type": None, "type": "default"}}, "rope type None"),
         ({"rope_scaling": [1]}, "rope_scaling must be an object"),
         ({"rope_parameters": "linear"}, "rope_parameters must be an object"),

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import minillm
@@ -12,16 +11,25 @@ from widgets.common.exercises import judge
 from widgets.transformer.exercises import looks_back
 
 
-def head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+def band(q: Tensor, window: int) -> Tensor:
+    """What is hidden."""
+    return ~torch.ones(len(q), len(q), dtype=torch.bool).tril().triu(1 - window)
+
+
+def head(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    return scores(q, k).masked_fill(band(q, window), -torch.inf).softmax(-1) @ v
+
+
+def head_by_loop(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    rows = []
+    for i in range(len(q)):
+        near = slice(max(0, i + 1 - window), i + 1)
+        rows.append(scores(q[i : i + 1], k[near]).softmax(-1) @ v[near])
+    return torch.cat(rows)
 
 
 def scores(q: Tensor, k: Tensor) -> Tensor:
     return q @ k.T / q.shape[-1] ** 0.5
-
-
-def future(q: Tensor, offset: int = 0) -> Tensor:
-    return torch.ones(len(q), len(q), dtype=torch.bool).triu(1 + offset)
 
 
 @pytest.mark.parametrize(
@@ -44,31 +52,42 @@ def test_parameters_of_a_block(answer: Any, grade: str, told: str) -> None:
     assert told in f"{verdict.says} {verdict.look}"
 
 
+def masked(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+    return scores(q, k).masked_fill(hidden, -torch.inf).softmax(-1) @ v
+
+
+def future(q: Tensor) -> Tensor:
+    return torch.ones(len(q), len(q), dtype=torch.bool).triu(1)
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda q, k, v: scores(q, k).softmax(-1) @ v, "no mask"),
+        (lambda q, k, v, w: scores(q, k).softmax(-1) @ v, "no mask"),
+        (lambda q, k, v, w: masked(q, k, v, future(q)), "no window"),
+        (lambda q, k, v, w: masked(q, k, v, band(q, w) & band(q, w).T), "both sides"),
+        (lambda q, k, v, w: masked(q, k, v, band(q, w) & ~future(q)), "future is not hidden"),
+        (lambda q, k, v, w: head(q, k, v, w + 1), "One key too many"),
+        (lambda q, k, v, w: head(q, k, v, w - 1), "One key too few"),
+        (lambda q, k, v, w: head(q * q.shape[-1] ** 0.5, k, v, w), "not divided"),
+        (lambda q, k, v, w: head(q / q.shape[-1] ** 0.5, k, v, w), "not by it"),
         (
-            lambda q, k, v: (q @ k.T).masked_fill(future(q), -torch.inf).softmax(-1) @ v,
-            "not divided",
-        ),
-        (
-            lambda q, k, v: scores(q, k).masked_fill(future(q), 0.0).softmax(-1) @ v,
+            lambda q, k, v, w: scores(q, k).masked_fill(band(q, w), 0.0).softmax(-1) @ v,
             "minus infinity",
         ),
-        (lambda q, k, v: scores(q, k).softmax(-1).tril() @ v, "before the softmax"),
         (
-            lambda q, k, v: scores(q, k).masked_fill(future(q), -torch.inf).softmax(0) @ v,
+            lambda q, k, v, w: scores(q, k).softmax(-1).masked_fill(band(q, w), 0.0) @ v,
+            "before the softmax",
+        ),
+        (
+            lambda q, k, v, w: scores(q, k).masked_fill(band(q, w), -torch.inf).softmax(0) @ v,
             "not each column",
         ),
-        (
-            lambda q, k, v: scores(q, k).masked_fill(future(q, -1), -torch.inf).softmax(-1) @ v,
-            "not finite",
-        ),
-        (lambda q, k, v: scores(q, k), "expected shape"),
-        (lambda q, k, v: [v], "Expected a tensor"),
-        (lambda q, k, v: q @ k, "raised RuntimeError"),
-        (lambda q, k, v: v, "scaled_dot_product_attention"),
+        (lambda q, k, v, w: head(q, k, v, 0), "not finite"),
+        (lambda q, k, v, w: scores(q, k), "expected shape"),
+        (lambda q, k, v, w: [v], "Expected a tensor"),
+        (lambda q, k, v, w: q @ k, "raised RuntimeError"),
+        (lambda q, k, v, w: v.flip(0), "Compare one row"),
     ],
 )
 def test_wrong_attention_is_told_what_is_wrong(answer: Any, told: str) -> None:
@@ -77,8 +96,9 @@ def test_wrong_attention_is_told_what_is_wrong(answer: Any, told: str) -> None:
     assert told in f"{verdict.says} {verdict.look}"
 
 
-def test_right_attention() -> None:
-    assert judge("00.2", head).grade == "right"
+@pytest.mark.parametrize("answer", [head, head_by_loop])
+def test_right_attention(answer: Any) -> None:
+    assert judge("00.2", answer).grade == "right"
 
 
 def test_the_head_that_looks_back() -> None:

@@ -12,8 +12,9 @@ from minillm.attention import attention_weights
 from minillm.roofline import work
 from minillm.tokens import encode
 from widgets.common.drawing.film import BLANK, Film, Heat, Lanes
+from widgets.common.stable import digits
 from widgets.transformer import ForwardExplorer, forward_film, watch
-from widgets.transformer.watching import LONGEST, follow
+from widgets.transformer.watching import LONGEST, follow, logit_parts
 
 TEXT = "Tom had a red ball. He lost the red"
 ODD = ["", "\n\t  ", "🎈 schadenfreude", "<b>bold</b> & 'quoted'", "שלום עולם", "a " * 600]
@@ -79,7 +80,7 @@ def test_watch_takes_a_mask(tiny: Callable[..., Transformer]) -> None:
 def test_parameters_and_flops_of_the_stations_are_those_of_the_model(
     film: Film, draft: Transformer, tokenizer: Tokenizer
 ) -> None:
-    parameters, flops, _ = film.numbers
+    parameters, flops, *_ = film.numbers
     total = [
         sum(int(n.at(i).replace(",", "")) for i in range(film.steps)) for n in film.numbers[:2]
     ]
@@ -99,8 +100,42 @@ def test_the_last_reading_is_the_models_next_token(
     assert f"“{best}” {float(p.max()):.0%}" in film.captions[-1]
 
 
+def test_what_each_half_of_each_layer_adds_sums_to_the_logit(
+    film: Film, draft: Transformer, tokenizer: Tokenizer
+) -> None:
+    logits = draft(torch.tensor([encode(tokenizer, TEXT)]))[0, -1]
+    run = follow(draft, tokenizer, TEXT)
+    assert len(run.parts) == len(run.lengths) == 1 + 2 * draft.config.num_hidden_layers
+    assert sum(run.parts) == pytest.approx(float(logits.max()), rel=1e-4)
+    assert film.numbers[3].at(film.steps - 1) == f"+{digits(logits.max())}"
+    assert run.lengths[-1] == pytest.approx(float(run.layers[-1].out[0, -1].norm()))
+
+
+def test_parts_of_a_logit_are_those_of_the_stretches(tiny: Callable[..., Transformer]) -> None:
+    model, noise = tiny(), torch.Generator().manual_seed(0)
+    stream = torch.randn(3, model.config.hidden_size, generator=noise, dtype=model.dtype)
+    parts = logit_parts(model, stream, token=5)
+    without = stream[-1] - (stream[1] - stream[0])  # what the middle stretch adds, taken away
+    scale = model.norm(stream[-1]) / stream[-1]
+    torch.testing.assert_close(parts.sum(), model.head(model.norm(stream[-1]))[5])
+    torch.testing.assert_close(parts[[0, 2]].sum(), model.head(scale * without)[5])
+
+
+def test_parts_appear_with_the_station_that_adds_them(film: Film) -> None:
+    _scores, _weights, added = heats(film)
+    layers = added.columns
+    last = layers - 1  # the layer that is open
+    filled = [[byte != BLANK for byte in added.at(step)] for step in range(film.steps)]
+    assert not any(filled[0])
+    before, after = station(film, "+ attention") - 1, station(film, "+ attention")
+    assert sum(filled[before]) == 1 + 2 * last
+    assert filled[after][layers + last]
+    assert not filled[after][2 * layers + last]
+    assert sum(filled[-1]) == 1 + 2 * layers
+
+
 def test_the_mask_takes_the_future_away(film: Film) -> None:
-    scores, weights = heats(film)
+    scores, weights, _ = heats(film)
     T = scores.rows
     future = torch.ones(T, T, dtype=torch.bool).triu(1).flatten().tolist()
     before, after = (scores.at(station(film, name)) for name in ("scores", "softmax"))
@@ -115,10 +150,24 @@ def test_the_mask_takes_the_future_away(film: Film) -> None:
 
 def test_stations_appear_one_after_the_other(film: Film) -> None:
     (lanes,) = (panel for panel in film.panels if isinstance(panel, Lanes))
-    born = [cell.history[0].step for lane in lanes.lanes[1:] for cell in lane.cells]
-    assert born == sorted(born)
-    assert set(born) == set(range(1, film.steps))
-    assert [lane.start for lane in lanes.lanes] == sorted(lane.start for lane in lanes.lanes)
+    _text, stream, inside = lanes.lanes
+    born = [[cell.history[0].step for cell in lane.cells] for lane in (stream, inside)]
+    assert all(
+        steps == sorted(steps) and lane.start == steps[0]
+        for steps, lane in zip(born, (stream, inside), strict=True)
+    )
+    assert {*born[0], *born[1]} == set(range(1, film.steps))
+    assert not {*born[0]} & {*born[1]}
+
+
+def test_what_is_added_to_the_stream_comes_from_the_last_station_inside(film: Film) -> None:
+    (lanes,) = (panel for panel in film.panels if isinstance(panel, Lanes))
+    _text, stream, inside = lanes.lanes
+    made = {cell.text: cell.link for cell in inside.cells}
+    origins = {cell.text: cell.history[0].origin for cell in stream.cells}
+    assert origins["+ attention"] == made["mix"]
+    assert origins["+ MLP"] == inside.cells[-1].link
+    assert not any(origin for text, origin in origins.items() if not text.startswith("+"))
 
 
 def test_every_layer_and_head_has_the_same_stations(
@@ -155,8 +204,8 @@ def test_controls_change_the_film_and_keep_the_station(
     explorer = ForwardExplorer(tiny(vocab_size=2048), tokenizer, TEXT)
     explorer.player.step = 7
     seen = {explorer.summary() + explorer.player.film.captions[7]}
-    for control, value in ((explorer.layer, 1), (explorer.head, 1), (explorer.text, "A dog ran")):
-        control.value = value
+    for control, value in (("layer", 1), ("head", 1), ("text", "A dog ran")):
+        explorer.controls[control].value = value
         assert explorer.player.step == 7
         seen.add(explorer.summary() + explorer.player.film.captions[7])
     assert len(seen) == 4
@@ -165,7 +214,7 @@ def test_controls_change_the_film_and_keep_the_station(
 
 
 def test_what_is_stored_is_stable(draft: Transformer, tokenizer: Tokenizer) -> None:
-    one, two = (ForwardExplorer(draft, tokenizer, TEXT)._repr_mimebundle_()[0] for _ in range(2))
-    assert one["image/svg+xml"] == two["image/svg+xml"]
+    one, two = (ForwardExplorer(draft, tokenizer, TEXT).outputs()[0] for _ in range(2))
+    assert one["text/html"] == two["text/html"]
     assert one["text/plain"] == two["text/plain"]
     assert "\n" not in one["text/plain"]

@@ -17,15 +17,21 @@ import anywidget
 import traitlets
 
 from widgets.common.drawing.page import PAD, Page, visible
-from widgets.common.drawing.svg import Pictured
+from widgets.common.keys import program
+from widgets.common.still import Pictured
 from widgets.common.strings import say
 from widgets.common.theme import LIGHT, STATES, css
 
-__all__ = ["CLOSE", "OPEN", "RIGHT", "WRONG", "Card", "Note", "Statement"]
+__all__ = ["CLOSE", "OPEN", "RIGHT", "WRONG", "Card", "Note", "Statement", "tag"]
 
 RIGHT, CLOSE, WRONG, OPEN = "accepted", "early", "rejected", "unchecked"
 
 _HERE = Path(__file__).parent
+
+
+def tag(name: str) -> str:
+    """Where a number comes from, as HTML."""
+    return f'<span class="tag" data-tag="{name}">{escape(say(f"tag.{name}"))}</span>'
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,15 @@ class Statement:
 
 @dataclass(frozen=True)
 class Note:
-    """A heading, statements, and folded texts (label, text) that open on request."""
+    """A heading, statements, and folded texts (label, text) that open on request.
+
+    `tag` says where its numbers come from, if it has any.
+    """
 
     heading: str
     statements: tuple[Statement, ...]
     folds: tuple[tuple[str, str], ...] = ()
+    tag: str = ""
 
     def text(self) -> str:
         """One statement a line: what nbval compares."""
@@ -79,7 +89,7 @@ class Note:
             for label, text in self.folds
         )
         return (
-            f'<p class="card-kicker">{escape(self.heading)}</p>'
+            f'<p class="card-kicker">{escape(self.heading)} {tag(self.tag) if self.tag else ""}</p>'
             f'<ul class="card-said">{said}</ul>'
             + (f'<div class="card-folds">{folds}</div>' if folds else "")
         )
@@ -88,6 +98,8 @@ class Note:
         """The static picture, in the light look."""
         page = Page(dark=False)
         page.text(PAD, 24, self.heading, 13, muted=True)
+        if self.tag:
+            page.tag(PAD + 16 + 8 * len(self.heading), 24, self.tag)
         page.y = 30
         for said in self.statements:
             tone = STATES[said.mark].light
@@ -111,7 +123,7 @@ class Card(Pictured, anywidget.AnyWidget):
     The text is also what a screen reader announces.
     """
 
-    _esm = (_HERE / "card.js").read_text(encoding="utf-8")
+    _esm = program(_HERE / "card.js")
     _css = css() + (_HERE / "card.css").read_text(encoding="utf-8")
 
     html = traitlets.Unicode().tag(sync=True)

@@ -15,6 +15,20 @@ function nameSliders(card) {
   }
 }
 
+/** A text, and in it the words that say where its numbers come from, as tags. */
+export function tagged(text, tags) {
+  const names = Object.keys(tags);
+  const words = names.map((name) => tags[name]);
+  return text.split(new RegExp(`\\((${words.join("|")})\\)`)).map((part, i) => {
+    if (i % 2 === 0) return part; // between two of them
+    const tag = document.createElement("span");
+    tag.className = "tag";
+    tag.dataset.tag = names[words.indexOf(part)];
+    tag.textContent = part;
+    return tag;
+  });
+}
+
 function render({ model, el }) {
   const readout = document.createElement("p");
   readout.className = "readout";
@@ -49,7 +63,7 @@ function render({ model, el }) {
   arrive.observe(el);
 
   const show = () => {
-    readout.textContent = model.get("text");
+    readout.replaceChildren(...tagged(model.get("text"), model.get("tags")));
     if (card) dress();
   };
   show();

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import anywidget
 import ipywidgets
 import traitlets
+from tokenizers import Tokenizer
 
-from widgets.common.drawing.svg import Pictured
+from minillm.tokens import encode
+from widgets.common.keys import program
+from widgets.common.still import Pictured
+from widgets.common.strings import say, section
 from widgets.common.theme import css
 
-__all__ = ["Explorer", "Readout", "choice", "numbers", "own_text", "slider"]
+__all__ = ["STYLE", "Explorer", "Prompt", "Readout", "choice", "numbers", "slider"]
 
 _HERE = Path(__file__).parent
+STYLE = css() + (_HERE / "controls.css").read_text(encoding="utf-8")
+_OWN = ""  # stands among the examples for a text that is none of them
 
 
 class Readout(anywidget.AnyWidget):
     """The line under a chart. In the browser it names the chart's figure and sliders."""
 
-    _esm = (_HERE / "controls.js").read_text(encoding="utf-8")
-    _css = css() + (_HERE / "controls.css").read_text(encoding="utf-8")
+    _esm = program(_HERE / "controls.js")
+    _css = STYLE
 
     text = traitlets.Unicode().tag(sync=True)
+    tags = traitlets.Dict(section("tag")).tag(sync=True)
 
 
 class Explorer(Pictured, ipywidgets.VBox):
@@ -70,12 +78,12 @@ def _rows(
     controls: Iterable[ipywidgets.Widget], folded: Iterable[ipywidgets.Widget] = ()
 ) -> list[ipywidgets.Widget]:
     """Controls in a row, and further ones behind a button that shows them."""
-    rows: list[ipywidgets.Widget] = [_row(controls)]
-    if behind := list(folded):
-        more = ipywidgets.ToggleButton(description="More settings")
-        rows += [more, _row(behind)]
-        ipywidgets.dlink((more, "value"), (rows[-1].layout, "display"), _shown)
-    return rows
+    if not (behind := list(folded)):
+        return [_row(controls)]
+    more = ipywidgets.ToggleButton(description=say("controls.more"))
+    hidden = _row(behind)
+    ipywidgets.dlink((more, "value"), (hidden.layout, "display"), _shown)
+    return [_row([*controls, more]), hidden]
 
 
 def _shown(on: bool) -> str:
@@ -94,9 +102,7 @@ def choice(name: str, options: Any, **more: Any) -> ipywidgets.Dropdown:
 
 def slider(name: str, low: int, high: int, first: int) -> ipywidgets.IntSlider:
     """A whole number, read when the slider comes to rest."""
-    return ipywidgets.IntSlider(
-        first, low, high, description=name, continuous_update=False, layout={"width": "19em"}
-    )
+    return ipywidgets.IntSlider(first, low, high, description=name, continuous_update=False)
 
 
 def numbers(name: str, options: Iterable[int], first: int) -> ipywidgets.SelectionSlider:
@@ -106,8 +112,46 @@ def numbers(name: str, options: Iterable[int], first: int) -> ipywidgets.Selecti
     )
 
 
-def own_text() -> ipywidgets.Text:
-    """A prompt of the reader's own."""
-    return ipywidgets.Text(
-        description="own prompt", continuous_update=False, layout={"width": "32em"}
-    )
+class Prompt(ipywidgets.HBox):
+    """A text of the reader's own, and examples to take instead; `value` is the one in force.
+
+    Args:
+        examples: the first one is in force at first, and where the reader leaves nothing.
+    """
+
+    value = traitlets.Unicode()
+
+    def __init__(self, examples: Sequence[str]):
+        self._examples = list(examples)
+        self.text = ipywidgets.Text(description=say("prompt.text"), continuous_update=False)
+        listed = [(shorten(text, 60, placeholder="…"), text) for text in examples]
+        self.example = ipywidgets.Dropdown(
+            options=[(say("prompt.own"), _OWN), *listed], description=say("prompt.examples")
+        )
+        self._cut = ipywidgets.HTML(layout={"display": "none"})
+        super().__init__([self.text, self.example, self._cut], value=self._examples[0])
+        self.add_class("prompt")
+        self._show()
+        self.text.observe(self._typed, "value")
+        self.example.observe(self._taken, "value")
+        self.observe(self._show, "value")
+
+    def read(self, tokenizer: Tokenizer, most: int, *, end: bool = True) -> list[int]:
+        """Its tokens, at most so many from its end or its start; the reader is told of a cut."""
+        tokens = encode(tokenizer, self.value)
+        part = say("prompt.last" if end else "prompt.first")
+        self._cut.value = say("prompt.cut", part=part, most=most, all=len(tokens))
+        self._cut.layout.display = _shown(len(tokens) > most)
+        return tokens[-most:] if end else tokens[:most]
+
+    def _typed(self, _change: Any) -> None:
+        self.value = self.text.value or self._examples[0]
+        self._show()
+
+    def _taken(self, _change: Any) -> None:
+        self.value = self.example.value or self.value
+        self._show()
+
+    def _show(self, _change: Any = None) -> None:
+        self.text.value = self.value
+        self.example.value = self.value if self.value in self._examples else _OWN

@@ -68,7 +68,7 @@ class Listing:
         """For where no style sheet is: GitHub, nbviewer, a notebook that is not trusted."""
         code = escape(verbatim("\n".join(self.lines)))
         heading = escape(self.heading)
-        return f"<details><summary>{heading}</summary><pre>{code}</pre></details>"
+        return f"<details><summary>{heading}</summary><pre><code>{code}</code></pre></details>"
 
 
 def _spoken_key(key: bool) -> str:
@@ -118,10 +118,8 @@ class SourceView(Card):
         super().__init__(shown.html(folded), picture="", summary=shown.text())
         self._plain = shown.plain()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        picture_less = {mime: v for mime, v in data.items() if mime != "image/svg+xml"}
-        return {**picture_less, "text/html": self._plain}, metadata
+    def still(self) -> str:
+        return self._plain
 
 
 def source(code: Code, highlight: Sequence[str] = (), *, folded: bool = False) -> SourceView:

@@ -6,7 +6,7 @@ belong to a lesson (titles, captions) come with its data and are not listed here
 
 from __future__ import annotations
 
-__all__ = ["CATALOGUE", "say", "section"]
+__all__ = ["CATALOGUE", "say", "section", "tagged"]
 
 CATALOGUE: dict[str, str] = {
     # the step player: controls
@@ -21,7 +21,6 @@ CATALOGUE: dict[str, str] = {
     "player.speed": "Speed",
     "player.rate": "{rate} / s",
     "player.loop": "Loop",
-    "player.large": "Large type",
     "player.controls": "Playback",
     "player.legend": "Legend",
     "player.numbers": "Numbers",
@@ -39,12 +38,38 @@ CATALOGUE: dict[str, str] = {
     "player.tab": "tab",
     "player.space": "space",
     "player.nothing": "empty",
+    # controls of explorers
+    "controls.more": "More settings",
+    "prompt.text": "prompt",
+    "prompt.examples": "example",
+    "prompt.own": "your own text",
+    "prompt.cut": "Cut: the {part} {most} of its {all} tokens are read.",
+    "prompt.first": "first",
+    "prompt.last": "last",
+    # the site
+    "site.course": "How large language models are made fast",
+    "site.about": "Lessons on the inference tricks of large language models, on a small, real "
+    "Llama. This page holds a recorded run: players, charts and predictions work without a kernel, "
+    "explorers with one control at a time.",
+    "site.contents": "Lessons",
+    "site.search": "Search the lessons",
+    "site.none": "Nothing found.",
+    "site.theme": "Light or dark",
+    "site.slides": "Slides",
+    "site.keys": "Arrows turn slides, n shows the notes, c the code; Escape leaves a player.",
+    "site.skip": "Show without a prediction",
+    "site.gate": "What follows holds the answer. Lock your prediction to go on.",
+    "site.code": "Code",
+    "site.plain": "This page shows its pictures; its players need JavaScript.",
+    "site.off": "off",
+    "site.on": "on",
     # tags of numbers
     "tag.measured": "measured",
     "tag.computed": "computed",
     "tag.cited": "cited",
     # token states, as the legend names them
     "state.computed": "computed now",
+    "state.again": "computed again",
     "state.read": "read from the cache",
     "state.free": "free slot",
     "state.accepted": "accepted",
@@ -59,11 +84,17 @@ CATALOGUE: dict[str, str] = {
     "state.kept": "chosen in an earlier pass",
     "state.looking": "looks",
     "state.visible": "visible",
+    "state.held": "held by one request",
+    "state.shared": "shared by several",
+    "state.remembered": "known beginning, held by nobody else",
     "state.wasted": "computed and thrown away",
     "state.masked": "masked",
+    "state.shut": "shut",
     # predict, lock, reveal
+    "film.after": "Continues “{prompt}”.",
     "predict.kicker": "Predict before you measure",
     "predict.slider": "Your prediction, slider",
+    "predict.log": "logarithmic scale",
     "predict.field": "Your prediction, number",
     "predict.range": "Give a number from {low} to {high}.",
     "predict.lock": "Lock it in",
@@ -74,8 +105,26 @@ CATALOGUE: dict[str, str] = {
     "predict.poll": "Audience poll",
     "predict.pollhint": "How many raised a hand for each?",
     "predict.votes": "Votes for {bin}",
+    "predict.ask": "Ask the hall",
+    "predict.close": "Close the vote",
+    "predict.reopen": "Ask the hall again",
+    "predict.invite": "Vote at {address}",
+    "predict.phones": "Votes: {votes}",
+    "predict.closed": "Votes: {votes}. The vote is closed.",
+    "predict.code": "QR code of {address}",
     "predict.open": "(not predicted yet)",
     "predict.said": "(locked: {said})",
+    # the page on which a hall votes
+    "hall.title": "Vote",
+    "hall.none": "No question is asked now.",
+    "hall.choose": "Your prediction",
+    "hall.vote": "Vote",
+    "hall.next": "Look for the next question",
+    "hall.voted": "You voted: {choice}.",
+    "hall.closed": "The vote is closed.",
+    "hall.late": "This vote was not counted: the question is closed or has changed.",
+    "hall.cookie": "This vote was not counted: your browser refused the cookie. Vote again.",
+    # reveal
     "reveal.none": "no prediction",
     "reveal.you": "you said",
     "reveal.times": "times off",
@@ -102,6 +151,13 @@ CATALOGUE: dict[str, str] = {
     "exercise.line": " in line {line}: {source}",
     "exercise.slow": "Your code was still running after {seconds:g} seconds, so it was stopped.",
     "exercise.loop": "Is there a loop that never ends?",
+    # the table of findings
+    "findings.heading": "Findings so far",
+    "findings.finding": "finding",
+    "findings.lesson": "lesson",
+    "findings.predicted": "predicted",
+    "findings.measured": "measured",
+    "findings.holds": "holds?",
     # exactness meter
     "meter.heading": "Exactness",
     "meter.tokens": "identical on this run: all {tokens} tokens",
@@ -122,12 +178,12 @@ CATALOGUE: dict[str, str] = {
     "hunt.heading": "Suspect {suspect}",
     "hunt.greedy": "greedy: its text is that of plain decoding",
     "hunt.greedy_off": "greedy: its text is not that of plain decoding",
-    "hunt.first": "sampling, one guess: the first token has the target's law",
-    "hunt.first_off": "sampling, one guess: the first token has another law",
-    "hunt.start": "a toy, two guesses: the first token has the target's law",
-    "hunt.start_off": "a toy, two guesses: the first token has another law",
-    "hunt.pairs": "a toy, two guesses: three tokens together have the target's law",
-    "hunt.pairs_off": "a toy, two guesses: three tokens together have another law",
+    "hunt.first": "sampling, one guess: the first token has the target's distribution",
+    "hunt.first_off": "sampling, one guess: the first token has another distribution",
+    "hunt.start": "a toy, two guesses: the first token has the target's distribution",
+    "hunt.start_off": "a toy, two guesses: the first token has another distribution",
+    "hunt.pairs": "a toy, two guesses: three tokens together have the target's distribution",
+    "hunt.pairs_off": "a toy, two guesses: three tokens together have another distribution",
     "hunt.cache": "the cache equals a fresh prefill",
     "hunt.cache_off": "the cache differs from a fresh prefill",
     "hunt.stop": "the text ends at a stop token",
@@ -142,6 +198,10 @@ CATALOGUE: dict[str, str] = {
     "source.heading": "{name} in {file}",
     "source.lines": "{count} lines",
     "source.key": "key line",
+    # charts of what was measured
+    "chart.undecided": "Not decided on this machine now: {what}",
+    "chart.doubt": "Not decided on this machine now: the intervals overlap.",
+    "chart.noise": "below 1, which is noise: more work takes no less time",
     # series of bars and times
     "series.trick": "with the trick",
     "series.baseline": "baseline",
@@ -152,9 +212,21 @@ CATALOGUE: dict[str, str] = {
     "series.proposal": "draft q",
     "series.overlap": "min(p, q)",
     "series.residual": "residual",
+    "series.prefill": "prefill: reads its prompt",
+    "series.decode": "decode: reads one token, writes one",
+    "series.waiting": "waits",
     "series.nearest": "round to nearest",
     "series.gptq": "GPTQ",
 }
+
+
+def tagged(text: str) -> list[str]:
+    """The tags that a text gives its numbers, each once: it says "(measured)" behind them.
+
+    >>> tagged("9 tokens (computed) in 4 ms (measured)")
+    ['measured', 'computed']
+    """
+    return [name for name, word in section("tag").items() if f"({word})" in text]
 
 
 def say(key: str, **values: object) -> str:

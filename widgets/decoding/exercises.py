@@ -1,4 +1,4 @@
-"""The checks of lesson 01: rows without a cache, top-p, and a temperature to find."""
+"""The checks of lesson 01: rows without a cache, min-p, and a temperature to find."""
 
 from __future__ import annotations
 
@@ -68,55 +68,67 @@ def _rows_of_a_real_run() -> int:
 @exercise(
     "01.2",
     hints=[
-        "Sort the probabilities, add them up from the largest, and see where the sum reaches p.",
-        "A token stays if what the more probable ones hold together is still below p; so the "
-        "one that crosses p stays.",
-        "Set the others to zero in their own places, and divide by what is left.",
+        "The largest probability of each row: p.amax(-1, keepdim=True), of shape (B, 1).",
+        "p.where(condition, 0.0) keeps what fulfils the condition, each token in its own place.",
+        "Divide each row by its own sum, with keepdim=True.",
     ],
 )
-def top_p(answer: Any) -> Verdict:
-    """A function (probabilities of shape (V,), p) -> probabilities, the fewest that reach p."""
-    # Eighths and quarters are exact in binary, so that sums reach p exactly where they should.
+def min_p(answer: Any) -> Verdict:
+    """A function ((B, V) probabilities, share) -> what has `share` of the row's largest, scaled."""
     cases = [
-        ([0.125, 0.5, 0.25, 0.125], 0.6),
-        ([0.125, 0.5, 0.25, 0.125], 0.75),
-        ([0.0625, 0.9375], 0.5),
-        ([0.25, 0.25, 0.25, 0.25], 1.0),
+        ([[0.5, 0.3, 0.15, 0.05], [0.16, 0.3, 0.29, 0.25]], 0.4),
+        ([[0.97, 0.02, 0.01], [0.34, 0.33, 0.33]], 0.05),
+        ([[0.2, 0.2, 0.2, 0.2, 0.2]], 0.9),
     ]
-    for values, p in cases:
-        given = torch.tensor(values, dtype=torch.float64)
-        got = run(answer, given.clone(), p)
+    for rows, share in cases:
+        given = torch.tensor(rows, dtype=torch.float64)
+        got = run(answer, given.clone(), share)
         if not isinstance(got, Tensor):
             return wrong(f"Expected a tensor, got {type(got).__name__}.", "Is there a return?")
-        true = Sampler(top_p=p).probabilities(given.log())
-        if got.shape != true.shape:
-            shape = tuple(got.shape)
+        if got.shape != given.shape:
             return wrong(
-                f"Expected shape ({len(values)},), got {shape}.",
+                f"Expected shape {tuple(given.shape)}, got {tuple(got.shape)}.",
                 "Dropped tokens keep their place, with probability 0.",
             )
-        if not torch.allclose(got.double(), true, atol=1e-6):
-            told = f"top_p({values}, {p}): expected {_shown(true)}, got {_shown(got)}."
-            return wrong(told, _why_top_p(given, p, true, got.double()))
+        true = _normalised(given.where(given >= share * given.amax(-1, keepdim=True), 0.0))
+        differs = ~((got.double() - true).abs().amax(-1) <= 1e-6)  # nan differs
+        if bool(differs.any()):
+            row = int(differs.nonzero()[0])
+            told = f"min_p of {_shown(given[row])} in row {row}, share {share}: expected "
+            told += f"{_shown(true[row])}, got {_shown(got[row])}."
+            return wrong(told, _why_min_p(given, share, got.double()))
     return right(
-        "The fewest tokens that reach p, renormalised, each in its place.",
-        "It agrees with minillm.Sampler on four distributions, ties and exact sums among them.",
+        "Every row keeps what has its share of the row's own largest probability.",
+        "A sure row keeps one token and an unsure row many, as with top-p, without sorting.",
     )
 
 
-def _why_top_p(given: Tensor, p: float, true: Tensor, got: Tensor) -> str:
-    kept, wanted = got > 0, true > 0
-    if not bool(torch.isfinite(got).all()) or not bool(kept.any()):
-        return "Nothing is left: the most probable token always stays, even if it alone exceeds p."
-    if torch.allclose(got.sort().values, true.sort().values, atol=1e-6):
-        return "The numbers are right, the order is that of the sorted list: put them back."
-    if torch.equal(kept, wanted):
-        return f"The right tokens stay, but they sum to {float(got.sum()):.3g}: divide by the sum."
-    if int(kept.sum()) == int(wanted.sum()) - 1:
-        return "One token too few: the one that makes the sum cross p stays."
-    if int(kept.sum()) == int(wanted.sum()) + 1:
-        return "One token too many: once the sum has reached p, no further token is needed."
-    return "Add up from the most probable token on, and stop when the sum has reached p."
+def _normalised(p: Tensor) -> Tensor:
+    return p / p.sum(-1, keepdim=True)
+
+
+def _why_min_p(given: Tensor, share: float, got: Tensor) -> str:
+    largest = given.amax(-1, keepdim=True)
+    kept = given.where(given >= share * largest, 0.0)
+    ordered = given.sort(-1, descending=True).values
+    top_p = ordered.where(ordered.cumsum(-1) - ordered < share, 0.0)
+    mistakes = [
+        (kept, "The right tokens stay, but a row does not sum to 1: divide it by its sum."),
+        (kept / kept.sum(), "Each row sums to 1, not the whole batch: sum(-1, keepdim=True)."),
+        (given.where(given >= share * given.max(), 0.0), "The largest of the whole batch decides: "
+         "take each row's own, amax(-1, keepdim=True)."),
+        (given.where(given >= share, 0.0), "That is a fixed threshold: multiply it by the row's "
+         "largest probability."),
+        (given.where(given < share * largest, 0.0), "The wrong way round: the likely ones stay."),
+        (top_p.gather(-1, given.argsort(-1, descending=True).argsort(-1)), "That is top-p: min-p "
+         "adds nothing up."),
+    ]  # fmt: skip
+    for mistake, why in mistakes:
+        if torch.allclose(got, mistake) or torch.allclose(
+            got, _normalised(mistake), equal_nan=True
+        ):
+            return why
+    return "Compare each probability with share times the largest of its row."
 
 
 def _shown(p: Tensor) -> str:

@@ -9,9 +9,11 @@ import torch
 from tokenizers import Tokenizer
 
 from minillm import Sampler, Transformer
-from minillm.tokens import encode, pieces
-from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
+from minillm.tokens import pieces
+from widgets.common.chart import Chart, ChartExplorer, Claim, Columns, Curve
+from widgets.common.controls import Prompt
 from widgets.common.drawing.page import visible
+from widgets.common.strings import say
 
 __all__ = ["CostExplorer", "DistributionExplorer"]
 
@@ -28,9 +30,11 @@ class DistributionExplorer(ChartExplorer):
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, text: str):
         self._model, self._tokenizer = model, tokenizer
+        self._tokens: list[int] = []  # of which the logits are known
         every = model.config.vocab_size
         super().__init__(
             controls={
+                "text": Prompt([text]),
                 "temperature": ipywidgets.FloatSlider(
                     1.0, min=0.0, max=2.0, step=0.05, description="temperature"
                 ),
@@ -40,13 +44,8 @@ class DistributionExplorer(ChartExplorer):
                 "top_k": ipywidgets.SelectionSlider(
                     options=[*((str(k), k) for k in (1, 2, 3, 5, 8, 12, 50)), ("all", every)],
                     value=every,
-                    description="top-k",
+                    description="top-k (tokens)",
                 ),
-            },
-            folded={
-                "text": ipywidgets.Text(
-                    text, description="text", continuous_update=False, layout={"width": "40em"}
-                )
             },
         )
 
@@ -63,14 +62,15 @@ class DistributionExplorer(ChartExplorer):
             ),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         order, own, shaped = self._distributions()
         kept = sum(p > 0 for p in shaped)
         first = self._labels(order)[0]
         return (
             f"Temperature {self['temperature']:g}, top-k {self['top_k']}, top-p {self['top_p']:g}: "
             f"{first} has {own[0]:.0%} of the model's own distribution and {shaped[0]:.0%} of "
-            f"what is drawn from; {kept} of the {SHOWN} shown can be drawn. Computed."
+            f"what is drawn from; {kept} of the {SHOWN} shown can be drawn "
+            f"({say('tag.computed')})."
         )
 
     def _labels(self, tokens: Sequence[int]) -> list[str]:
@@ -84,8 +84,11 @@ class DistributionExplorer(ChartExplorer):
     def _distributions(self) -> tuple[list[int], list[float], list[float]]:
         """The likeliest tokens, with their probability before and after shaping."""
         context = self._model.config.max_position_embeddings
-        tokens = torch.tensor([encode(self._tokenizer, self["text"])[-context:]])
-        logits = self._model(tokens.to(self._model.device))[0, -1]
+        tokens = self.controls["text"].read(self._tokenizer, context)
+        if tokens != self._tokens:
+            batch = torch.tensor([tokens], device=self._model.device)
+            self._tokens, self._logits = tokens, self._model(batch)[0, -1]
+        logits = self._logits
         own = Sampler().probabilities(logits)
         sampler = Sampler(self["temperature"], self["top_k"], self["top_p"])
         order = own.topk(SHOWN).indices
@@ -98,7 +101,8 @@ class CostExplorer(ChartExplorer):
     Args:
         curves: for each decoder by name, (tokens before, milliseconds) of its tokens; the first
             one is the baseline.
-        title: the point that the chart makes.
+        title: the point that the chart makes: the last token of the first decoder takes longer than
+            its first one.
     """
 
     def __init__(self, curves: Mapping[str, Sequence[tuple[int, float]]], title: str):
@@ -110,18 +114,19 @@ class CostExplorer(ChartExplorer):
         for name, points in self._curves.items():
             lengths, times = zip(*points, strict=True)
             curves.append(Curve(name, lengths, times, baseline=not curves))
+        first = curves[0].y
         return Chart(
-            self._title,
+            (Claim(self._title, ((first[0], first[-1]),) * (len(first) > 1)),),
             "tokens of text so far",
             "time of one token (ms)",
             tuple(curves),
             log_y=self["log"],
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         ends = "; ".join(
             f"{name}: {points[0][1]:.1f} ms after {points[0][0]} tokens, "
             f"{points[-1][1]:.1f} ms after {points[-1][0]}"
             for name, points in self._curves.items()
         )
-        return f"{ends}. Measured."
+        return f"{ends} ({say('tag.measured')})."

@@ -22,6 +22,7 @@ from widgets.common.controls import choice
 from widgets.common.drawing.film import Film
 from widgets.common.player import FilmExplorer
 from widgets.common.stable import digits, verbatim
+from widgets.common.strings import say
 from widgets.gptq.film import column_film
 from widgets.gptq.rounding import Rounding, relative_error
 
@@ -108,5 +109,6 @@ class ColumnExplorer(FilmExplorer):
             f"{self['matrix']}, {self['bits']} bits, {self.controls['order'].label}: {N} outputs, "
             f"{K} of its inputs. Nearest → GPTQ at the end: outputs off by {outputs}, weights by "
             f"{weights}. The same outputs with all {len(self._hessians[self['matrix']])} inputs: "
-            f"{whole} %. Computed; damping {verbatim(str(self['damping']))}, also of H in the sums."
+            f"{whole} % ({say('tag.computed')}). "
+            f"Damping {verbatim(str(self['damping']))}, also of H in the sums."
         )

@@ -1,4 +1,4 @@
-"""The checks of lesson 11: a column by hand, GPTQ of one row, and text that misleads it."""
+"""The checks of lesson 11: a column by hand, GPTQ in another order, and text that misleads it."""
 
 from __future__ import annotations
 
@@ -71,62 +71,78 @@ def by_hand(answer: Any) -> Verdict:
 @exercise(
     "11.2",
     hints=[
-        "For every i: round w[i] as it is by now; error = (w[i] - rounded) / U[i, i].",
-        "All later weights move: w[i + 1:] -= error * U[i, i + 1:].",
-        "Work on w.clone(), and keep the rounded values.",
+        "order = H.diagonal().argsort(descending=True) is the order in which columns are rounded.",
+        "Take w and both sides of H in that order, H[order][:, order], and then the root of it.",
+        "At the end each value goes back to its place: order.argsort() undoes the order.",
     ],
 )
-def row(answer: Any) -> Verdict:
-    """A function (w, U) -> K whole numbers: GPTQ of one row on the grid of integers."""
+def ordered_row(answer: Any) -> Verdict:
+    """A function (w, H) -> K whole numbers: GPTQ of one row, the strongest inputs first."""
     for seed in range(8):
         draw = torch.Generator().manual_seed(seed)
         w = 3 * torch.randn(6, generator=draw, dtype=torch.float64)
         hessian = Hessian(6)
         mixing = torch.randn(6, 6, generator=draw, dtype=torch.float64)
         hessian.add(torch.randn(40, 6, generator=draw, dtype=torch.float64) @ mixing)
-        U = inverse_root(hessian.matrix, 0.01)
-        given = w.clone()
-        got = run(answer, given, U)
+        H = hessian.matrix.double()
+        given = w.clone(), H.clone()
+        got = run(answer, *given)
         if isinstance(got, Verdict):
             return got
-        if not torch.equal(given, w):
-            return wrong("The row that was passed in has changed.", "w.clone() is one of your own.")
+        if not (torch.equal(given[0], w) and torch.equal(given[1], H)):
+            return wrong(
+                "What was passed in has changed.", "w.clone() and w[order] are copies of your own."
+            )
         values = torch.as_tensor(got, dtype=torch.float64)
         if values.shape != w.shape:
             return wrong(f"Expected {len(w)} numbers, got a shape of {tuple(values.shape)}.")
         if not values.equal(values.round()):
             return wrong(f"{_shown(values)} are not all whole numbers.", "Return what was rounded.")
-        if not values.equal(_row(w, U)):
+        right_ones = _ordered(w, H)
+        if not values.equal(right_ones):
             return wrong(
-                f"w = {_shown(w)}: expected {_shown(_row(w, U))}, got {_shown(values)}.",
-                _mistake(w, U, values),
+                f"w = {_shown(w)}: expected {_shown(right_ones)}, got {_shown(values)}.",
+                _mistake(w, H, values),
             )
     return right(
-        "Eight rows of six weights: every value is GPTQ's.",
-        "A matrix is this for all rows at once, since they share U.",
+        "Eight rows of six weights: every value is GPTQ's with act-order.",
+        "The strongest inputs come first, while all others can still compensate.",
     )
 
 
-def _row(w: Tensor, U: Tensor, sign: float = 1.0, over: bool = True, fresh: bool = True) -> Tensor:
-    """GPTQ of a row, or one of its mistakes."""
+def _row(w: Tensor, U: Tensor, sign: float = 1.0, over: bool = True) -> Tensor:
+    """GPTQ of a row from left to right, or one of its mistakes."""
     moved, rounded = w.clone(), w.round()
     for i in range(len(w)):
         rounded[i] = moved[i].round()
-        error = ((moved if fresh else w)[i] - rounded[i]) / (U[i, i] if over else 1)
+        error = (moved[i] - rounded[i]) / (U[i, i] if over else 1)
         moved[i + 1 :] -= sign * error * U[i, i + 1 :]
     return rounded
 
 
-def _mistake(w: Tensor, U: Tensor, values: Tensor) -> str:
+def _ordered(
+    w: Tensor, H: Tensor, *, strongest: bool = True, back: bool = True, **row: Any
+) -> Tensor:
+    """GPTQ of a row, the strongest inputs first, or one of its mistakes."""
+    order = H.diagonal().argsort(descending=strongest)
+    rounded = _row(w[order], inverse_root(H[order][:, order], 0.01), **row)
+    return rounded[order.argsort()] if back else rounded
+
+
+def _mistake(w: Tensor, H: Tensor, values: Tensor) -> str:
+    U, order = inverse_root(H, 0.01), H.diagonal().argsort(descending=True)
     mistakes = (
         (w.round(), "That is round to nearest: does anything move?"),
-        (_row(w, U, sign=-1), "Later weights move the wrong way: subtract."),
-        (_row(w, U, over=False), "The error is divided by U[i, i] before it moves others."),
-        (_row(w, U.T), "Row i of U, from i + 1 on, not its column: U is upper triangular."),
-        (_row(w, U, fresh=False), "The error is that of the weight as it is by now."),
+        (_row(w, U), "That is GPTQ from left to right: in which order are columns rounded?"),
+        (_ordered(w, H, strongest=False), "The strongest inputs first, not the weakest."),
+        (_ordered(w, H, back=False), "The values are right, but not back at their places."),
+        (_row(w[order], U)[order.argsort()], "H has to be taken in the same order as w."),
+        (_row(w[order], U[order][:, order])[order.argsort()], "The root of H in the new order."),
+        (_ordered(w, H, sign=-1), "Later weights move the wrong way: subtract."),
+        (_ordered(w, H, over=False), "The error is divided by U[i, i] before it moves others."),
     )
     told = [why for wrongly, why in mistakes if values.equal(wrongly)]
-    return told[0] if told else "Round w[i], divide its error by U[i, i], move all later weights."
+    return told[0] if told else "Order w and H, round as in the loop of section 3, order back."
 
 
 def transfer(
@@ -156,7 +172,7 @@ def transfer(
 @exercise(
     "11.3",
     hints=[
-        "With (1, 1) as input, what do 0.4 and 0.4 put out, and what do 0 and 0? 0 and 1?",
+        "With (1, 1) as input, which output do the weights 0.4 and 0.4 give? 0 and 0? 0 and 1?",
         "On which input does it not matter that both became 0?",
         "Calibrate on inputs that are equal, and then give opposite ones.",
     ],
@@ -177,7 +193,7 @@ def misled(answer: Any) -> Verdict:
     if on < 3:
         return wrong(
             f"calibration: nearest's error is {on:.2f} times GPTQ's; 3 times is asked for.",
-            "GPTQ can make good an error only where inputs go together.",
+            "GPTQ can compensate an error only where inputs go together.",
         )
     if off > 0.5:
         return wrong(

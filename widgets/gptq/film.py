@@ -33,8 +33,8 @@ def column_film(rounding: Rounding) -> Film:
     outputs = [rounding.output_errors(states) for states in (rounding.nearest, rounding.states)]
     weights = [rounding.weight_errors(states) for states in (rounding.nearest, rounding.states)]
     return Film(
-        title="GPTQ: a column is rounded, and those still to come make its error good",
-        hint="A real problem, cut small: these outputs as far as these inputs make them. "
+        title="GPTQ: a column is rounded, and later columns compensate for its error",
+        hint="A part of a real layer: some outputs, and the share of them that these inputs give. "
         "Left of the frame columns are rounded and stay; right of it they move.",
         captions=(
             _start(rounding),
@@ -55,6 +55,7 @@ def column_film(rounding: Rounding) -> Film:
         ),
         unit="column",
         first=0,
+        aside=5,
     )
 
 
@@ -94,7 +95,9 @@ def _moved(rounding: Rounding) -> Heat:
         column_title="input, in the order of rounding",
         column_links=tuple(f"input {label}" for label in _labels(rounding)),
         title="Moved so far, in steps of the grid (+ up, - down)",
-        half=True,
+        sweep="right",
+        share=7,
+        stack=2,
         sentences=tuple(_fates(rounding)),
         tips=bytes(range(N * K)),
     )
@@ -132,12 +135,12 @@ def _partners(rounding: Rounding) -> Heat:
         low=-most,
         high=most,
         marks=tuple((i + 1, Rect(0, i, 2, 1)) for i in range(K)),
-        row_labels=("together", "answers"),
+        row_labels=("together", "moves"),
         column_labels=_labels(rounding),
-        row_title="correlation, from H, and answer, from its inverse",
+        row_title="correlation, from H; move, from its inverse",
         column_title="input still to come",
         column_links=tuple(f"input {label}" for label in _labels(rounding)),
-        title="How inputs to come go together with the framed one, and answer each 1 that it moves",
+        title="Later inputs: correlation with the framed one, and move for an error of 1",
     )
 
 
@@ -161,7 +164,7 @@ def _errors(outputs: Sequence[Sequence[float]], weights: Sequence[Sequence[float
             for step in range(len(outputs[0]))
         ),
         high=max(max(way) for ways in (outputs, weights) for way in ways) / 100,
-        half=True,
+        share=5,
     )
 
 
@@ -193,11 +196,11 @@ def _told(
         count = len(column.rest)
         others = "The last input moves" if count == 1 else f"The {count} inputs to come move"
         said.append(
-            f"{others} to make it good, most input {rounding.inputs[most]}, by "
+            f"{others} to compensate, most input {rounding.inputs[most]}, by "
             f"{digits(far.max())} steps on average (correlation {together})."
         )
     else:
-        said.append("Nothing is left to make it good.")
+        said.append("No input is left to compensate.")
     nearest, ours = outputs[0][i + 1], outputs[1][i + 1]
     said.append(
         f"The outputs are off by {digits(ours)} %, with round to nearest by {digits(nearest)} %."

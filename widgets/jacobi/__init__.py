@@ -2,7 +2,7 @@
 
 from widgets.jacobi.explorer import JacobiExplorer
 from widgets.jacobi.film import settling_film
-from widgets.jacobi.gain import JacobiGainExplorer, measure_blocks, pairs_elsewhere, right_behind
+from widgets.jacobi.gain import JacobiGainExplorer, measure_blocks, pairs_elsewhere, right_after
 from widgets.jacobi.laws import LawModel
 
 __all__ = [
@@ -11,6 +11,6 @@ __all__ = [
     "LawModel",
     "measure_blocks",
     "pairs_elsewhere",
-    "right_behind",
+    "right_after",
     "settling_film",
 ]

@@ -1,4 +1,4 @@
-"""The checks of lesson 07: passes and their price, what has settled, laws of 16, 9 and 2 passes."""
+"""The checks of lesson 07: passes and their price, what becomes text, laws of 16, 9, 2 passes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "A_PASS",
     "BLOCK",
     "COST",
+    "STOP",
     "TOKENS",
     "VOCABULARY",
     "check",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 TOKENS, BLOCK, A_PASS, COST = 96, 16, 1.2, 1.5  # of exercise 07.1
+STOP = 0  # of exercise 07.2
 VOCABULARY = 100  # of exercise 07.3
 
 
@@ -44,9 +46,9 @@ def counted(answer: Any) -> Verdict:
     blocks = TOKENS // BLOCK
     if fewest != blocks:
         why = {
-            2 * blocks: "Need a second pass confirm the first? Where the choices equal the guesses "
-            "that were read, every choice was made behind right text.",
-            1: "Only one block is iterated at a time; the next starts behind it.",
+            2 * blocks: "Does a second pass have to confirm the first? Where the choices equal "
+            "the guesses that were read, every choice was made after right text.",
+            1: "Only one block is iterated at a time; the next starts after it.",
             TOKENS: "That is at worst. At best a pass settles a whole block.",
             BLOCK: "That is how many tokens a block has, not how many blocks there are.",
         }
@@ -78,37 +80,40 @@ def counted(answer: Any) -> Verdict:
     )
 
 
-_CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices
+_CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices; the stop token is STOP
     "the first choice differs": ([7, 8, 9, 4], [5, 8, 9, 4]),
     "two guesses are right": ([5, 6, 9, 4], [5, 6, 7, 4]),
     "all are right": ([5, 6, 7], [5, 6, 7]),
-    "all but the last are right": ([5, 6, 7], [5, 6, 1]),
-    "a block of one": ([3], [3]),
+    "a stop among right guesses": ([5, 0, 7, 8], [5, 0, 7, 8]),
+    "the first choice that differs is the stop": ([5, 6, 7], [5, 0, 7]),
+    "a stop chosen after a wrong guess": ([5, 6, 0, 8], [5, 9, 0, 8]),
+    "only a guess is the stop": ([5, 0, 7], [5, 6, 7]),
+    "a block of one": ([3], [0]),
 }
 
 
 @exercise(
     "07.2",
     hints=[
-        "The first choice is made behind settled text. What is known of the second?",
-        "A choice counts if every guess before it equals the choice at that guess's own place.",
-        "Count the guesses that are right from the start; one more token is settled than those, "
-        "unless the block ends there.",
+        "Without a stop token it is the loop of section 3: the guesses that are right from the "
+        "start, and one choice more.",
+        "The loop goes on while a choice equals its guess. When must it end although they agree?",
+        "Plain decoding writes the stop token and ends. So must you: the stop is the last token.",
     ],
 )
-def settle(answer: Any) -> Verdict:
-    """A function (guesses, choices) -> how many of the choices have settled."""
+def commit(answer: Any) -> Verdict:
+    """A function (guesses, choices, stop) -> the choices that become text."""
     for name, (guesses, chosen) in _CASES.items():
-        got = run(answer, list(guesses), list(chosen))
+        got = run(answer, list(guesses), list(chosen), STOP)
         if got is None:
-            return wrong("Expected a number, got nothing.", "Is there a return?")
-        true = _settled(guesses, chosen)
-        if index(got) != true:
-            told = f"settled({guesses}, {chosen}), {name}: expected {true}, got {got}."
-            return wrong(told, _why_settled(answer, index(got), guesses, chosen))
+            return wrong("Expected a list of tokens, got nothing.", "Is there a return?")
+        true, tokens = _committed(guesses, chosen), [index(token) for token in got]
+        if tokens != true:
+            told = f"committed({guesses}, {chosen}, {STOP}), {name}: expected {true}, got {tokens}."
+            return wrong(told, _why_committed(tokens, guesses, chosen))
     return right(
-        "The guesses that are right from the start, and one more: decode_jacobi counts the same.",
-        "The one more is why a pass can never settle nothing.",
+        "The settled choices, up to the stop token: decode_jacobi commits the same.",
+        "Two public decoders ran past a stop among accepted guesses: lesson 04, section 6.",
     )
 
 
@@ -117,20 +122,37 @@ def _settled(guesses: Sequence[int], chosen: Sequence[int]) -> int:
     return min(1 + sum(agree), len(chosen))
 
 
-def _why_settled(answer: Any, got: int, guesses: list[int], chosen: list[int]) -> str:
+def _until_stop(tokens: list[int]) -> list[int]:
+    return tokens[: tokens.index(STOP) + 1] if STOP in tokens else tokens
+
+
+def _committed(guesses: Sequence[int], chosen: list[int]) -> list[int]:
+    return _until_stop(chosen[: _settled(guesses, chosen)])
+
+
+def _why_committed(got: list[int], guesses: list[int], chosen: list[int]) -> str:
+    true, settled = _committed(guesses, chosen), chosen[: _settled(guesses, chosen)]
+    if true[-1] == STOP and got == settled:
+        return "The text ends at the stop token: what was chosen after it is never read."
+    if true[-1] == STOP and got == true[:-1]:
+        return "The stop token is written, too: plain decoding writes it and ends."
+    if got != chosen[: len(got)]:
+        return "Only choices become text, from the first one on and without a gap."
+    return _why_settled(len(got), guesses, chosen)
+
+
+def _why_settled(got: int, guesses: list[int], chosen: list[int]) -> str:
     agreed = sum(accumulate((a == b for a, b in zip(guesses, chosen, strict=True)), min))
     anywhere = sum(a == b for a, b in zip(guesses, chosen, strict=True))
-    if got > len(chosen):
-        return "More than there are: the block ends with its last place."
     if got in (anywhere, anywhere + 1) and anywhere > agreed:
         return (
-            "A guess that is right behind a wrong one counts nothing: what stands there was chosen "
-            "behind a wrong text. Count from the start, up to the first that differs."
+            "A guess that is right after a wrong one does not count: what stands there was chosen "
+            "after a wrong text. Count from the start, up to the first that differs."
         )
     if got == agreed:
-        return "The first choice that differs is right as well: all that it was made behind is."
+        return "The first choice that differs is right as well: all tokens before it are."
     if got > agreed + 1:
-        return "What was chosen behind the first changed token saw the wrong one."
+        return "What was chosen after the first changed token saw the wrong one."
     return "Count the guesses that are right from the start, and one more."
 
 

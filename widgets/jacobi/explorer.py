@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.tokens import encode, pieces
-from widgets.common.controls import choice, own_text, slider
+from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
-from widgets.common.player import FilmExplorer
+from widgets.common.player import FilmExplorer, continuing
+from widgets.common.strings import say
 from widgets.jacobi.film import settling_film
 from widgets.jacobi.gain import rate
 
@@ -25,8 +26,7 @@ class JacobiExplorer(FilmExplorer):
 
     Args:
         model, tokenizer: as `minillm.load` gives them.
-        prompts: to choose from; the one that gains most is shown first. The reader's own text
-            goes before them.
+        prompts: examples beside the reader's own text; the one that gains most is shown first.
         new: tokens that are written.
     """
 
@@ -34,18 +34,19 @@ class JacobiExplorer(FilmExplorer):
         self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], *, new: int = 12
     ):
         self._model, self._tokenizer, self._new = model, tokenizer, new
-        first = min(prompts, key=lambda prompt: len(self._decode(prompt, block=new)))
+        gains = sorted(
+            prompts, key=lambda text: len(self._decode(encode(tokenizer, text), block=new))
+        )
         sizes = sorted({size for size in (1, 2, 3, 4, 6, 8, new) if size <= new})
         super().__init__(
             {
+                "text": Prompt(gains),
                 "block": ipywidgets.SelectionSlider(
-                    options=sizes, value=new, description="block", continuous_update=False
+                    options=sizes, value=new, description="block (tokens)", continuous_update=False
                 ),
                 "guess": choice("start", GUESSES),
             },
             {
-                "prompt": choice("prompt", prompts, value=first, layout={"width": "26em"}),
-                "text": own_text(),
                 "temperature": ipywidgets.FloatSlider(
                     0.0, min=0, max=1.6, step=0.2, description="temperature",
                     continuous_update=False,
@@ -56,13 +57,13 @@ class JacobiExplorer(FilmExplorer):
 
     def film(self) -> Film:
         self._steps = self._decode(
-            self["text"] or self["prompt"],
+            self.controls["text"].read(self._tokenizer, self._room),
             block=self["block"],
             guess=self["guess"],
             sampler=Sampler(self["temperature"]),
             generators=generators(self["seed"], 1),
         )
-        return settling_film(self._steps, self._name)
+        return continuing(settling_film(self._steps, self._name), self["text"])
 
     def summary(self) -> str:
         rows = [step.rows[0] for step in self._steps]
@@ -71,13 +72,15 @@ class JacobiExplorer(FilmExplorer):
         return (
             f"Block of {self['block']}, starting from {self.controls['guess'].label}, {how}: "
             f"{tokens} tokens in {len(rows)} passes, {rate(tokens, len(rows))} tokens a pass; "
-            f"{sum(len(row.before) for row in rows)} places chosen at, where plain decoding "
-            f"chooses {tokens} times. Computed."
+            f"{sum(len(row.before) for row in rows)} choices, where plain decoding makes "
+            f"{tokens} ({say('tag.computed')})."
         )
 
-    def _decode(self, text: str, **more: Any) -> list[JacobiStep]:
-        prompt = encode(self._tokenizer, text)
-        prompt = prompt[-(self._model.config.max_position_embeddings - self._new) :]
+    @property
+    def _room(self) -> int:
+        return self._model.config.max_position_embeddings - self._new
+
+    def _decode(self, prompt: list[int], **more: Any) -> list[JacobiStep]:
         return list(decode_jacobi(self._model, [prompt], max_new_tokens=self._new, **more))
 
     def _name(self, token: int) -> str:

@@ -28,7 +28,7 @@ class _Line:
     Attributes:
         settled: places that had settled before.
         settling: places that settle in this pass.
-        tokens: of these, and of the places behind them that are guessed so far.
+        tokens: of these, and of the places after them that are guessed so far.
     """
 
     settled: int
@@ -69,11 +69,13 @@ def settling_film(steps: Sequence[JacobiStep], name: Callable[[int], str]) -> Fi
                 column_labels=tuple(str(i + 1) for i in range(places)),
                 title="Columns: places of the new text. Lines: passes.",
                 most=_WIDEST,
+                share=9,
             ),
         ),
         numbers=_numbers(rows),
         unit="pass",
         first=0,
+        aside=3,
     )
 
 
@@ -98,7 +100,7 @@ def _cell(line: _Line, k: int, i: int, text: Sequence[int], name: Callable[[int]
     if i < line.settled:
         state, tip = "settled", ""
     elif i == line.settled and line.settling:
-        state, tip = "settling", "Chosen behind settled text, so it is right."
+        state, tip = "settling", "Chosen after settled text, so it is right."
     elif i < certain:
         state, tip = "settling", "All guesses before it had proved right, so it is right as well."
     elif i < len(text) and token == text[i]:
@@ -117,7 +119,7 @@ def _misplaced(
     pair = tuple(tokens[max(i - 1, 0) : i + 1])
     where = [at for at in range(1, len(text)) if tuple(text[at - 1 : at + 1]) == pair]
     if not where:
-        return "A guess, or chosen behind a wrong token."
+        return "A guess, or chosen after a wrong token."
     at = min(where, key=lambda at: abs(at - i))
     both = visible("".join(map(name, pair)))
     away = f"{abs(at - i)} place{'s' * (abs(at - i) > 1)} {'earlier' if at < i else 'later'}"
@@ -136,12 +138,12 @@ def _told(rows: Sequence[JacobiRow], k: int, name: Callable[[int], str]) -> str:
     """What the pass after k others did."""
     row, count = rows[k], len(rows[k].tokens)
     first, last = (f"“{visible(name(token))}”" for token in (row.tokens[0], row.tokens[-1]))
-    said = [f"{first} was chosen behind settled text, so it is right."]
+    said = [f"{first} was chosen after settled text, so it is right."]
     if count == 2:
-        said.append(f"It equals its guess, so {last} was chosen behind right text too.")
+        said.append(f"It equals its guess, so {last} was chosen after right text too.")
     elif count > 2:
         others = "the one" if count == 3 else f"the {count - 2}"
-        said.append(f"It and {others} behind it equal their guesses: all up to {last} settle.")
+        said.append(f"It and {others} after it equal their guesses: all up to {last} settle.")
     left = len(row.after) - count
     if row.ended:
         said.append("The text is done.")
@@ -151,7 +153,7 @@ def _told(rows: Sequence[JacobiRow], k: int, name: Callable[[int], str]) -> str:
         )
     else:
         wrong = f"“{visible(name(row.before[count - 1]))}”"
-        said.append(f"{last} takes the place of {wrong}: what is behind it saw a wrong token.")
+        said.append(f"{last} takes the place of {wrong}: what comes after it saw a wrong token.")
     so_far = sum(len(r.tokens) for r in rows[: k + 1])
     said.append(f"Plain decoding would have {k + 1}, this has {so_far}.")
     return " ".join(said)
@@ -165,7 +167,7 @@ def _numbers(rows: Sequence[JacobiRow]) -> tuple[Number, ...]:
         Number("tokens settled", tuple(f"{n} of {settled[-1]}" for n in settled), "computed"),
         Number("tokens a pass", ("–", *a_pass), "computed"),
         Number(
-            "places chosen at, plain → Jacobi",
+            "choices made, plain → Jacobi",
             tuple(f"{k} → {n}" for k, n in enumerate(read)),
             "computed",
         ),

@@ -18,9 +18,10 @@ import ipywidgets
 
 from minillm.decoding import Model, Step, decode_cached
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
+from minillm.measure.noise import Measured
 from minillm.measure.timing import in_turn
 from minillm.whole import wholes
-from widgets.common.chart import Chart, ChartExplorer, Curve
+from widgets.common.chart import Chart, ChartExplorer, Claim, Curve
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
@@ -33,7 +34,7 @@ __all__ = [
     "measure_passes",
     "pairs_elsewhere",
     "rate",
-    "right_behind",
+    "right_after",
 ]
 
 
@@ -63,11 +64,12 @@ class Passes:
         """
         later = [step for steps in runs for step in list(steps)[1:]]
         if not later:
-            raise ValueError("no run has a pass behind the one that reads the prompt")
+            raise ValueError("no run has a pass after the one that reads the prompt")
+        spent = [step.seconds for step in later]
         return cls(
             tokens=sum(len(row.tokens) for step in later for row in step.rows),
             read=tuple(step.computed for step in later),
-            seconds=sum(step.seconds for step in later),
+            seconds=Measured.of([len(spent) * seconds for seconds in spent], sum(spent)),
         )
 
     @property
@@ -112,7 +114,7 @@ def cost_at(V: Mapping[int, float], m: float) -> float:
     right = min(max(bisect_left(counts, m), 1), len(counts) - 1)
     low, high = counts[right - 1], counts[right]
     part = (m - low) / (high - low)
-    return (V[low] + part * (V[high] - V[low])) / V[1]
+    return (1 - part) * (V[low] / V[1]) + part * (V[high] / V[1])
 
 
 def measure_passes(
@@ -160,23 +162,28 @@ def measure_blocks(
     return found["plain"], runs
 
 
-def right_behind(runs: Iterable[Sequence[JacobiStep]], most: int) -> list[tuple[int, int]]:
-    """Of the choices 1, 2, ... places behind a changed token: how many were right, of how many.
+def right_after(
+    runs: Iterable[Sequence[JacobiStep]], most: int
+) -> list[dict[bool, tuple[int, int]]]:
+    """Of the choices 1 to `most` places after a changed token: how many were right, of how many.
 
-    Runs are of one row each; what lies behind the end of a text is not counted.
+    Counted apart by whether the token that a choice was made right after was true itself. Runs are
+    of one row each; what lies after the end of a text is not counted.
     """
-    counts = [[0, 0] for _ in range(most)]
-    for unsettled, _, rest in _unsettled(runs):
-        for count, token, true in zip(counts, unsettled, rest, strict=False):
-            count[0] += token == true
-            count[1] += 1
-    return [(right, tried) for right, tried in counts]
+    counts = [{True: (0, 0), False: (0, 0)} for _ in range(most)]
+    for read, unsettled, text, written in _unsettled(runs):
+        for i, (token, true) in enumerate(zip(unsettled, text[written:], strict=False)):
+            if i < most:
+                before = read[i] == text[written + i - 1]
+                right, tried = counts[i][before]
+                counts[i][before] = right + (token == true), tried + 1
+    return counts
 
 
 def pairs_elsewhere(runs: Iterable[Sequence[JacobiStep]]) -> tuple[int, int]:
     """Of neighbours that a pass left unsettled: how many follow one another in the text."""
     found = tried = 0
-    for unsettled, text, _ in _unsettled(runs):
+    for _, unsettled, text, _ in _unsettled(runs):
         follow = set(pairwise(text))
         found += sum(pair in follow for pair in pairwise(unsettled))
         tried += max(len(unsettled) - 1, 0)
@@ -185,14 +192,15 @@ def pairs_elsewhere(runs: Iterable[Sequence[JacobiStep]]) -> tuple[int, int]:
 
 def _unsettled(
     runs: Iterable[Sequence[JacobiStep]],
-) -> Iterator[tuple[Sequence[int], Sequence[int], Sequence[int]]]:
-    """Of every pass: what it left unsettled, the whole new text, and what was to stand there."""
+) -> Iterator[tuple[Sequence[int], Sequence[int], Sequence[int], int]]:
+    """Of every pass: what unsettled choices were made right after, these, the text, its size."""
     for steps in runs:
         rows = [step.rows[0] for step in steps]
         text, written = [token for row in rows for token in row.tokens], 0
         for row in rows:
-            written += len(row.tokens)
-            yield row.after[len(row.tokens) :], text, text[written:]
+            count = len(row.tokens)
+            written += count
+            yield row.before[count - 1 :], row.after[count:], text, written
 
 
 def rate(count: int, passes: int) -> str:
@@ -287,25 +295,31 @@ class GainExplorer(ChartExplorer):
             name: (self._xs(family), [self._value(passes) for passes in family])
             for name, family in self._families.items()
         }
-        best = max(max(y) for _, y in curves.values())
-        xs, ys = curves[self[self._curve]]
-        x, y = xs[self[self._point]], ys[self[self._point]]
+        ys = [y for _, family in curves.values() for y in family]
+        best = max(ys)
+        x, y = (side[self[self._point]] for side in curves[self[self._curve]])
+        pays = Claim(
+            f"The best of these is {best:.2f} times as fast as plain decoding", ((1, best),)
+        )
+        loses = Claim("None of these is faster than plain decoding", tuple((y, 1) for y in ys))
         return Chart(
             title="It pays where the tokens of a pass are more than its cost"
             if self._counted
-            else f"The best of these is {best:.2f} times as fast as plain decoding",
+            else (pays, loses),
             x_title=self._x_title,
             y_title="tokens of a pass; its cost, V" if self._counted else "speed-up (times)",
             series=(self._costs(), *(Curve(name, *curve) for name, curve in curves.items())),
             note=(x, y, f"{y:.2f}"),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         passes, label = self._chosen, self.controls[self._point].label
+        cost = passes.cost(self._V)
+        noise = f" ({say('chart.noise')})" if cost < 1 else ""
         return (
             f"{self._said_curve()}, {self._point} {label}: {passes.a_pass:.2f} tokens "
             f"a pass ({say('tag.computed')}); a pass reads {passes.mean_read:.1f} tokens and costs "
-            f"{passes.cost(self._V):.2f} times one token, so {passes.predicted(self._V):.2f} times "
+            f"{cost:.2f} times one token{noise}, so {passes.predicted(self._V):.2f} times "
             f"the speed is predicted; {passes.measured(self._plain):.2f} "
             f"({say('tag.measured')})."
         )

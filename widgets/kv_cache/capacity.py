@@ -12,6 +12,7 @@ from minillm.data.hardware import ACCELERATORS
 from minillm.data.public_models import MODELS, Capacity, PublicModel, capacity
 from widgets.common.chart import Chart, ChartExplorer, Curve, Level
 from widgets.common.stable import digits, verbatim
+from widgets.common.strings import say
 
 __all__ = ["CapacityExplorer"]
 
@@ -61,7 +62,7 @@ class CapacityExplorer(ChartExplorer):
             log_y=True,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         model, found = self["model"], self._capacity()
         if found.tokens == 0:
             verdict = "the weights alone do not fit"
@@ -72,7 +73,8 @@ class CapacityExplorer(ChartExplorer):
         return (
             f"{model.name} ({verbatim(model.source)}), batch {self['batch']}, {self['bits']} bits: "
             f"weights {digits(found.weights / 1e9)} GB, cache {found.per_token:,.0f} bytes a token "
-            f"({model.kv_formula}); on {self['cards']} x {self['card'].name}: {verdict}. Computed."
+            f"({model.kv_formula}); on {self['cards']} x {self['card'].name}: {verdict} "
+            f"({say('tag.computed')})."
         )
 
     def _capacity(self) -> Capacity:

@@ -1,4 +1,4 @@
-"""The checks of lesson 02: bytes a token, the mask over a cache, and where a card runs out."""
+"""The checks of lesson 02: bytes a token, a ring of slots, and where a card runs out."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minillm.config import ModelConfig
+from minillm.data.public_models import LLAMA_3_8B
 from minillm.kv_cache import kv_bytes
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["CARD", "LLAMA_3_8B", "PARAMETERS", "check", "hint"]
 
-LLAMA_3_8B = ModelConfig(  # its published config.json
-    vocab_size=128256,
-    hidden_size=4096,
-    num_hidden_layers=32,
-    num_attention_heads=32,
-    num_key_value_heads=8,
-    head_dim=128,
-    intermediate_size=14336,
-    max_position_embeddings=8192,
-    hidden_act="silu",
-    rope_theta=500_000.0,
-    tie_word_embeddings=False,
-)
 PARAMETERS = 8_030_261_248
 CARD = 24 * 10**9  # bytes of a card of 24 GB
 
@@ -33,7 +20,7 @@ CARD = 24 * 10**9  # bytes of a card of 24 GB
 @exercise(
     "02.1",
     hints=[
-        "What does one token leave behind in one layer? A key and a value for each key/value head.",
+        "What does one token store in one layer? A key and a value for each key/value head.",
         "Llama 3 8B shares each key and value among 4 query heads: only 8 heads are stored.",
         "2 x layers x kv heads x head dim is elements; each takes 2 bytes in 16 bits.",
     ],
@@ -69,54 +56,50 @@ def bytes_a_token(answer: Any) -> Verdict:
 @exercise(
     "02.2",
     hints=[
-        "Rows are the new tokens, columns are all keys: first the cached, then the new.",
-        "New token i stands at position cached + i, and sees every key up to that position.",
-        "torch.ones(...).tril(diagonal=d) keeps column <= row + d: which d is needed?",
+        "Write it down for 3 slots: after 5 tokens, position 3 has replaced 0, and 4 has 1.",
+        "Start with -1 in each slot, and write the positions 0, 1, ... one after the other.",
+        "Only the last `window` positions can survive, each in slot position % window.",
     ],
 )
-def causal_mask(answer: Any) -> Verdict:
-    """A function (new, cached) -> bool (new, cached + new), True = visible."""
-    for new, cached in ((2, 3), (3, 0), (1, 4), (4, 1)):
-        got = run(answer, new, cached)
-        if not isinstance(got, Tensor):
-            return wrong(f"Expected a tensor, got {type(got).__name__}.", "Is there a return?")
-        call, shape = f"causal_mask(new={new}, cached={cached})", (new, cached + new)
-        if tuple(got.shape) != shape:
-            return wrong(
-                f"{call}: expected shape {shape}, got {tuple(got.shape)}.",
-                "One row for each new token, one column for each key, cached ones first.",
-            )
-        if got.dtype != torch.bool:
-            return wrong(f"{call}: expected booleans, got {got.dtype}.", "Use dtype=torch.bool.")
-        true = torch.arange(cached + new) <= cached + torch.arange(new)[:, None]
-        if not torch.equal(got.cpu(), true):
-            row = int((got.cpu() != true).any(1).nonzero()[0])
-            told = f"{call}, row {row}: expected {_keys(true[row])}, got {_keys(got[row].cpu())}."
-            return wrong(told, _why_mask(got.cpu(), true, cached))
+def ring(answer: Any) -> Verdict:
+    """A function (written, window) -> the position that each slot of a ring holds, -1: none."""
+    for written, window in ((5, 3), (2, 4), (3, 3), (0, 2), (10, 4)):
+        got = run(answer, written, window)
+        if isinstance(got, Tensor):
+            got = got.tolist()
+        call = f"ring(written={written}, window={window})"
+        if not isinstance(got, list | tuple):
+            return wrong(f"Expected a list, got {type(got).__name__}.", "Is there a return?")
+        true = _ring(written, window)
+        if list(got) != true:
+            look = _why_ring(list(got), true, written, window)
+            return wrong(f"{call}: expected {true}, got {list(got)}.", look)
     return right(
-        "Every new token sees all cached ones, the new ones before it, and itself.",
-        "With one new token the mask is all True: that is why decoding needs none.",
+        "The last tokens survive, each in its own slot.",
+        "A window of 128 keeps 128 slots, however long the text: its cache stops growing.",
     )
 
 
-def _why_mask(got: Tensor, true: Tensor, cached: int) -> str:
-    if torch.equal(got, ~true):
-        return "It is upside down: True means visible here."
-    if torch.equal(got, torch.ones_like(true).tril()):
-        return (
-            "The triangle starts at the top left, as if nothing were cached; it has to end at the "
-            "lower right. This is a real bug of public code: the new tokens forget the text."
-        )
-    if torch.equal(got, torch.ones_like(true).tril(cached - 1)):
-        return "A token also sees itself."
-    if bool((got & ~true).any()):
-        return "A token sees keys that come after it."
-    return "A key that comes before the token is hidden."
+def _ring(written: int, window: int) -> list[int]:
+    last = range(max(0, written - window), written)
+    slots = [-1] * window
+    for position in last:
+        slots[position % window] = position
+    return slots
 
 
-def _keys(row: Tensor) -> str:
-    seen = [str(i) for i, visible in enumerate(row.tolist()) if visible]
-    return "keys " + ", ".join(seen) if seen else "no key at all"
+def _why_ring(got: list[Any], true: list[int], written: int, window: int) -> str:
+    if len(got) != window:
+        return f"One number for each of the {window} slots, -1 where nothing was written."
+    if got == [p if p < written else -1 for p in range(window)]:
+        return "A full ring goes on at its first slot: newer tokens replace the oldest."
+    if got == [None if p == -1 else p for p in true] or got == [0 if p == -1 else p for p in true]:
+        return "A slot that holds nothing is -1: 0 is the position of the first token."
+    if got == [p + 1 if p >= 0 else p for p in true]:
+        return "Positions are counted from 0."
+    if sorted(map(str, got)) == sorted(map(str, true)):
+        return "The right tokens, in other slots: position p lies in slot p % window."
+    return "Write the positions one after the other, each into slot p % window."
 
 
 @exercise(

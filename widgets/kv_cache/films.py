@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from minillm import ModelConfig
+from minillm.data.hardware import ACCELERATORS
 from minillm.decoding import Step
 from minillm.roofline import work
 from widgets.common.drawing.film import (
@@ -20,6 +21,7 @@ from widgets.common.drawing.film import (
     Patch,
     Rect,
 )
+from widgets.common.drawing.page import readable
 
 __all__ = ["batch_film", "growth_film"]
 
@@ -47,86 +49,90 @@ def growth_film(
             "without and with a cache"
         )
     births = [max(0, i - prompt + 1) for i in range(len(pieces))]  # step that first forwards i
+    per_token = config.kv_elements_per_token * 4
+    sizes = [step.cached[0] * per_token for step in cached]
     return Film(
         title="KV-cache growth",
-        hint="One more token, without and with a cache. "
-        "Hover a slot: which token wrote it, and when.",
+        hint="A row of each picture is one step: the tokens that it computes, and those that it "
+        "reads. Hover a place: which token it is.",
         captions=tuple(_growth_caption(step, prompt, pieces, config) for step in range(count)),
         panels=(
-            Lanes((_lane_without(plain, pieces, births), _lane_with(cached, pieces, births))),
+            Lanes((_text(pieces, births, count),)),
+            _work("Without a cache, a step computes all tokens", pieces, held, "again"),
+            _work("With a cache, a step computes one and reads the others", pieces, held, "read"),
             Lanes(
                 (
-                    Lane("without", bars=_time_bars(plain, "baseline"), baseline=True),
-                    Lane("with cache", bars=_time_bars(cached, "trick")),
+                    Lane("without", bars=_stack([1e3 * s.seconds for s in plain], "baseline"),
+                         baseline=True),
+                    Lane("with cache", bars=_stack([1e3 * s.seconds for s in cached], "trick")),
                 ),
                 title="Time so far, both on one axis",
                 unit="ms",
+                share=6,
             ),
-            _slots(births, config),
+            Lanes(
+                (
+                    Lane(
+                        "cached",
+                        bars=_stack([b - a for a, b in pairwise([0, *sizes])], "trick"),
+                        notes=tuple(f"{size:,} B" for size in sizes),
+                    ),
+                ),
+                title=f"The cache, {_each(config)}",
+                unit="bytes",
+                share=6,
+            ),
         ),
-        numbers=_growth_numbers(plain, cached, config),
+        numbers=_growth_numbers(plain, cached, sizes),
+        opening=count // 2,
+    )  # fmt: skip
+
+
+def _each(config: ModelConfig) -> str:
+    """What a token adds to the cache."""
+    return (
+        f"{config.kv_elements_per_token * 4:,} bytes a token: k and v × {config.num_hidden_layers} "
+        f"layers × {config.num_key_value_heads} heads × {config.head_dim}"
     )
 
 
-def _lane_without(steps: Sequence[Step], pieces: Sequence[str], births: Sequence[int]) -> Lane:
-    cells = tuple(
-        Cell(text, _born(born, text, "computed"), link=f"token {i}", tip=f"token {i}: “{text}”")
-        for i, (text, born) in enumerate(zip(pieces, births, strict=True))
-    )
-    notes = tuple(f"computes {step.computed} of {step.computed}" for step in steps)
-    return Lane("without", cells, notes=notes, baseline=True)
-
-
-def _lane_with(steps: Sequence[Step], pieces: Sequence[str], births: Sequence[int]) -> Lane:
+def _text(pieces: Sequence[str], births: Sequence[int], steps: int) -> Lane:
+    """The text, as the step with a cache takes it: one token is new, the others are read."""
     cells = []
     for i, (text, born) in enumerate(zip(pieces, births, strict=True)):
-        history = _born(born, text, "computed")
-        if born + 1 < len(steps):
-            history += (Change(born + 1, "read"),)
-        cells.append(Cell(text, history, link=f"token {i}", tip=f"token {i}: “{text}”"))
-    notes = tuple(
-        f"computes {step.computed}, reads {step.cached[0] - step.computed}" for step in steps
-    )
-    return Lane("with cache", tuple(cells), notes=notes)
+        free = (Change(0, "free", ""),) if born else ()
+        read = (Change(born + 1, "read"),) if born + 1 < steps else ()
+        history = (*free, Change(born, "computed", readable(text)), *read)
+        cells.append(Cell(readable(text), history, link=f"token {i}", tip=f"token {i}: “{text}”"))
+    return Lane("text", tuple(cells), prose=True)
 
 
-def _born(step: int, text: str, state: str) -> tuple[Change, ...]:
-    """Free and empty until `step`, then there."""
-    there = Change(step, state, text)
-    return (there,) if step == 0 else (Change(0, "free", ""), there)
-
-
-def _time_bars(steps: Sequence[Step], series: str) -> tuple[Bar, ...]:
-    ends = [1e3 * seconds for seconds in accumulate(step.seconds for step in steps)]
-    starts = [0.0, *ends[:-1]]
-    return tuple(
-        Bar(i, start, end, series) for i, (start, end) in enumerate(zip(starts, ends, strict=True))
-    )
-
-
-def _slots(births: Sequence[int], config: ModelConfig) -> Heat:
-    """The cache itself: a row per layer and key/value head, a column per position."""
-    layers, heads = config.num_hidden_layers, config.num_key_value_heads
-    columns = {step: [i for i, born in enumerate(births) if born == step] for step in births}
+def _work(title: str, pieces: Sequence[str], held: Sequence[tuple[int]], old: str) -> Heat:
+    """A row per step, a column per token; tokens of earlier steps are in state `old`."""
     patches = []
-    for step, new in sorted(columns.items()):
-        if step > 0:
-            old = columns[step - 1]
-            patches.append(Patch(step, Rect(0, old[0], layers * heads, len(old)), 1))
-        patches.append(Patch(step, Rect(0, new[0], layers * heads, len(new)), 0))
+    for step, (now,) in enumerate(held):
+        before = held[step - 1][0] if step else 0
+        patches += [Patch(step, Rect(step, 0, 1, before), 1)] if step else []
+        patches.append(Patch(step, Rect(step, before, 1, now - before), 0))
     return Heat(
-        layers * heads,
-        len(births),
+        len(held),
+        len(pieces),
         tuple(patches),
-        states=("computed", "read"),
-        row_labels=tuple(
-            f"layer {layer} head {head}" for layer in range(layers) for head in range(heads)
-        ),
-        column_links=tuple(f"token {i}" for i in range(len(births))),
-        column_title="position",
-        title=f"The cache: a key and a value of {config.head_dim} numbers in every slot",
-        sweep=True,
+        states=("computed", old),
+        marks=tuple((step, Rect(step, 0, 1, now)) for step, (now,) in enumerate(held)),
+        row_labels=tuple(f"step {step + 1}" for step in range(len(held))),
+        column_labels=tuple(pieces),
+        column_links=tuple(f"token {i}" for i in range(len(pieces))),
+        title=title,
+        sweep="right",
+        share=6,
     )
+
+
+def _stack(parts: Sequence[float], series: str) -> tuple[Bar, ...]:
+    """One part on the other, step by step."""
+    sums = [0.0, *accumulate(parts)]
+    return tuple(Bar(step, a, b, series) for step, (a, b) in enumerate(pairwise(sums)))
 
 
 def _growth_caption(step: int, prompt: int, pieces: Sequence[str], config: ModelConfig) -> str:
@@ -147,26 +153,24 @@ def _growth_caption(step: int, prompt: int, pieces: Sequence[str], config: Model
 
 
 def _growth_numbers(
-    plain: Sequence[Step], cached: Sequence[Step], config: ModelConfig
+    plain: Sequence[Step], cached: Sequence[Step], sizes: Sequence[int]
 ) -> tuple[Number, ...]:
-    per_token = config.kv_elements_per_token * 4
     slow, fast = (list(accumulate(step.seconds for step in steps)) for steps in (plain, cached))
     rows, few = (list(accumulate(step.computed for step in steps)) for steps in (plain, cached))
+    card = ACCELERATORS["RTX 4090"]
     return (
-        Number("bytes cached", tuple(f"{s.cached[0] * per_token:,}" for s in cached), "computed"),
-        Number(
-            f"bytes a token: 2 x {config.num_hidden_layers} layers x "
-            f"{config.num_key_value_heads} heads x {config.head_dim} x 4",
-            f"{per_token:,}",
-            "computed",
-        ),
         Number(
             "tokens through the layers",
             tuple(f"{a:,} → {b:,}" for a, b in zip(rows, few, strict=True)),
             "computed",
         ),
         Number(
-            "this step, without → with",
+            f"such caches fill {card.memory / 1e9:.0f} GB ({card.name})",
+            tuple(f"{card.memory / size:,.0f}" for size in sizes),
+            "computed",
+        ),
+        Number(
+            "this step",
             tuple(
                 f"{1e3 * a.seconds:.1f} → {1e3 * b.seconds:.1f} ms"
                 for a, b in zip(plain, cached, strict=True)

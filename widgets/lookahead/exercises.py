@@ -25,7 +25,7 @@ VOCABULARY = 1000  # of exercise 08.3
     "08.1",
     hints=[
         "The window has N - 1 lines of W tokens, a guess has N - 1 tokens.",
-        "At most a whole guess is right. What does the model add behind it?",
+        "At most a whole guess is right. What does the model add after it?",
         "Up to FREE tokens a pass takes as long as one; twice as many take twice as long.",
     ],
 )
@@ -48,13 +48,13 @@ def price(answer: Any) -> Verdict:
         return wrong(f"Read: {read:g} tokens is not it.", look)
     if most != N:
         why = {
-            N - 1: "And the model's own choice behind the guess: it is there anyway. Exactly this "
+            N - 1: "And the model's own choice after the guess: it is there anyway. Exactly this "
             "token was lost in the authors' program.",
             N + 1: "One too many: a guess has N - 1 tokens, since the newest token begins the "
             "n-gram.",
             G * (N - 1): "All guesses continue the same token: only one of them can become text.",
         }
-        look = why.get(int(most), "How long is a guess, and what comes behind it?")
+        look = why.get(int(most), "How long is a guess, and what comes after it?")
         return wrong(f"At most: {most:g} tokens is not it.", look)
     if abs(even - true / FREE) > 0.01:
         mistakes = {

@@ -11,10 +11,11 @@ from tokenizers import Tokenizer
 from minillm import Sampler, Transformer, generators
 from minillm.jacobi import GUESSES
 from minillm.lookahead.decode import LookaheadRow, LookaheadStep, decode_lookahead
-from minillm.tokens import encode, pieces
-from widgets.common.controls import choice, own_text, slider
+from minillm.tokens import pieces
+from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
-from widgets.common.player import FilmExplorer
+from widgets.common.player import FilmExplorer, continuing
+from widgets.common.strings import say
 from widgets.jacobi.gain import rate
 from widgets.lookahead.mask import mask_film
 from widgets.lookahead.run import found_in_text, run_film
@@ -23,7 +24,7 @@ __all__ = ["LookaheadExplorer", "MaskExplorer"]
 
 
 class _RunExplorer(FilmExplorer):
-    """Controls of a run of `decode_lookahead`: W, N and G at once, the others folded."""
+    """Controls of a run of `decode_lookahead`: text, W, N and G at once, the others folded."""
 
     def __init__(
         self,
@@ -36,12 +37,13 @@ class _RunExplorer(FilmExplorer):
         self._model, self._tokenizer = model, tokenizer
         W, N, G = sizes
         super().__init__(
-            {"W": slider("W", 1, 8, W), "N": slider("N", 2, 6, N), "G": slider("G", 1, 8, G)},
             {
-                "prompt": choice("prompt", prompts, layout={"width": "26em"}),
-                "text": own_text(),
-                **folded,
+                "text": Prompt(prompts),
+                "W": slider("W (places)", 1, 8, W),
+                "N": slider("N (tokens)", 2, 6, N),
+                "G": slider("G (guesses)", 1, 8, G),
             },
+            folded,
         )
 
     @property
@@ -49,8 +51,8 @@ class _RunExplorer(FilmExplorer):
         return {name: self[name] for name in "WNG"}
 
     def _prompt(self, new: int) -> list[int]:
-        prompt = encode(self._tokenizer, self["text"] or self["prompt"])
-        return prompt[-(self._model.config.max_position_embeddings - new) :]
+        room = self._model.config.max_position_embeddings - new
+        return self.controls["text"].read(self._tokenizer, room)
 
     def _decode(self, new: int, **more: Any) -> list[LookaheadStep]:
         steps = decode_lookahead(
@@ -67,7 +69,7 @@ class MaskExplorer(_RunExplorer):
 
     Args:
         model, tokenizer: as `minillm.load` gives them.
-        prompts: to choose from; the reader's own text goes before them.
+        prompts: examples beside the reader's own text.
     """
 
     _NEW = 24  # tokens that are written before a pass is chosen
@@ -80,7 +82,8 @@ class MaskExplorer(_RunExplorer):
         at = [len(self._prompt(self._NEW)) - 1, *(step.cached[0] for step in steps)]
         most = max(range(len(steps)), key=lambda k: self._worth(steps[k].rows[0]))
         self._row, number = steps[most].rows[0], most + 1
-        return mask_film(self._row, number, at[most], self._name)
+        film = mask_film(self._row, number, at[most], self._name)
+        return continuing(film, self["text"])
 
     def _worth(self, row: LookaheadRow) -> tuple[bool, bool, int, int]:
         """What makes a pass worth a look: a whole window, whole guesses, many, right ones."""
@@ -97,7 +100,8 @@ class MaskExplorer(_RunExplorer):
         return (
             f"W = {W}, N = {N}, G = {G}: at most (W + G)(N - 1) = {(W + G) * (N - 1)} tokens in a "
             f"pass, here {read}; lines of the window: {len(row.window)}, guesses: "
-            f"{len(row.guesses)}, guessed tokens that were right: {row.accepted}. Computed."
+            f"{len(row.guesses)}, guessed tokens that were right: {row.accepted} "
+            f"({say('tag.computed')})."
         )
 
 
@@ -106,7 +110,7 @@ class LookaheadExplorer(_RunExplorer):
 
     Args:
         model, tokenizer: as `minillm.load` gives them.
-        prompts: to choose from; the reader's own text goes before them.
+        prompts: examples beside the reader's own text.
         new: tokens that are written.
     """
 
@@ -130,7 +134,8 @@ class LookaheadExplorer(_RunExplorer):
             sampler=Sampler(self["temperature"]),
             generators=generators(self["seed"], 1),
         )
-        return run_film(self._steps, **self._sizes, name=self._name)
+        film = run_film(self._steps, **self._sizes, name=self._name)
+        return continuing(film, self["text"])
 
     def opening(self, film: Film) -> int:
         """The pass that gains most."""
@@ -145,6 +150,6 @@ class LookaheadExplorer(_RunExplorer):
         return (
             f"W = {W}, N = {N}, G = {G}, {f'temperature {how:g}' if how else 'greedy'}: {tokens} "
             f"tokens in {len(rows)} passes, {rate(tokens, len(rows))} tokens a pass. In {right} "
-            f"passes a guess was right; {copied} of these n-grams stood in the text already. "
-            "Computed."
+            f"passes a guess was right; {copied} of these n-grams stood in the text already "
+            f"({say('tag.computed')})."
         )

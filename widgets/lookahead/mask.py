@@ -26,8 +26,8 @@ SENTENCES = {
     "text": "Line 0 is read as text: it sees what stands before it in the line.",
     "future": "It stands later in line 0.",
     "start": "Line 0 up to the column's own beginning is the text that the column continues.",
-    "beside": "It stands in line 0 behind the beginning of this column.",
-    "column": "Its own column: it was chosen behind this token.",
+    "beside": "It stands in line 0 after the beginning of this column.",
+    "column": "Its own column: it was chosen after this token.",
     "below": "Chosen later in the same column: its future.",
     "other": "Another column continues another beginning.",
     "lines": "The lines below continue line 0; line 0 is read as if they were not there.",
@@ -113,6 +113,7 @@ def mask_film(row: LookaheadRow, number: int, position: int, name: Callable[[int
                    f"{len(tokens) ** 2}", "computed"),
         ),
         unit="token",
+        aside=5,
     )  # fmt: skip
 
 
@@ -149,11 +150,11 @@ class _Read:
 
     def told(self, t: int) -> str:
         place, offset = self.places[t], int(self.layout.offset[t])
-        where = f"position {self.position + offset}, {offset} behind the newest token"
+        where = f"position {self.position + offset}, {offset} after the newest token"
         if place == Place(False, 0, 0):
             return (
                 f"“{self.text(t)}” is the newest token of the text, at position {self.position}. "
-                "It sees the cache and itself: the choice behind it is plain decoding's."
+                "It sees the cache and itself: the choice after it is plain decoding's."
             )
         if place.guess:
             sees = "the cache and the newest token"
@@ -162,7 +163,7 @@ class _Read:
             return (
                 f"“{self.text(t)}” of guess {place.line + 1}: an n-gram of the pool that begins "
                 f"with the newest token. It stands at {where}, and sees {sees}. It is right if "
-                "the model chooses it behind these."
+                "the model chooses it after these."
             )
         if place.line == 0:
             return (
@@ -171,18 +172,18 @@ class _Read:
             )
         lines = "line 1" if place.line == 2 else f"lines 1 to {place.line - 1}"
         own = "" if place.line == 1 else f", {lines} of its column"
-        born = f"{self.born(place.line)} {self._behind(place)}"
+        born = f"{self.born(place.line)} {self._after(place)}"
         return (
             f"“{self.text(t)}” in line {place.line}, column {place.column}, {born}. It stands at "
             f"{where}, and sees the cache, line 0 up to its column{own}, and itself."
         )
 
-    def _behind(self, place: Place) -> str:
-        """What a token of a lower line was chosen behind."""
+    def _after(self, place: Place) -> str:
+        """What a token of a lower line was chosen after."""
         if (place.line, place.column) == (1, 0):
-            return "behind what stood above it then; now the newest token does"
+            return "after what stood above it then; now the newest token does"
         above = self.places.index(Place(False, place.line - 1, place.column))
-        return f"behind “{self.text(above)}”"
+        return f"after “{self.text(above)}”"
 
     def grid(self) -> Grid:
         """Window and guesses; at each step, as the token of that step sees them."""
@@ -193,14 +194,14 @@ class _Read:
         for guess, line, length in lines:
             start = self.places.index(Place(guess, line, 0))
             cells = [self._cell(start + j) for j in range(length)]
-            before = [Cell("", ())] * guess  # a guess begins behind the newest token
+            before = [Cell("", ())] * guess  # a guess begins after the newest token
             rows.append((*before, *cells, *[Cell("", ())] * (columns - guess - length)))
         return Grid(
             tuple(rows),
             row_labels=tuple(f"{'guess' if g else 'line'} {line + g}" for g, line, _ in lines),
             column_labels=tuple(map(str, range(columns))),
             title="What the pass reads, by line and column",
-            half=True,
+            share=5,
             most=_WIDEST,
         )
 
@@ -236,7 +237,8 @@ class _Read:
             column_title="at whom",
             row_links=tuple(f"token {t}" for t in range(T)),
             title="The mask: rows look at columns",
-            half=True,
+            share=7,
+            stack=2,
             sentences=tuple(SENTENCES.values()),
             tips=bytes(tips),
         )

@@ -43,15 +43,15 @@ def run_film(steps: Sequence[LookaheadStep], W: int, N: int, G: int, name: Name)
                 row_labels=(*(f"{up} ago" for up in range(N - 1, 0, -1)), "now"),
                 column_labels=tuple(map(str, range(W))),
                 title="Window: lines of so many passes ago, and now",
-                half=True,
+                share=6,
                 most=_WIDEST,
             ),
             Grid(
                 tuple(_guess_row(rows, g, N, name) for g in range(G)),
                 row_labels=tuple(f"guess {g + 1}" for g in range(G)),
                 column_labels=tuple(f"+{i}" for i in range(1, N)),
-                title="Guesses behind the newest token",
-                half=True,
+                title="Guesses after the newest token",
+                share=6,
                 most=_WIDEST,
             ),
             Lanes((_text_lane(rows, name),)),
@@ -95,7 +95,9 @@ def _text_lane(rows: Sequence[LookaheadRow], name: Name) -> Lane:
                 history.append(Change(k + 1, "settled"))
             cells.append(Cell(name(token), tuple(history), tip=tip))
     written = list(accumulate(len(row.tokens) for row in rows))
-    notes = tuple(f"{n} tokens, {k} passes" for k, n in enumerate(written, 1))
+    notes = tuple(
+        f"{n} token{'s' * (n > 1)}, {k} pass{'es' * (k > 1)}" for k, n in enumerate(written, 1)
+    )
     return Lane("text", tuple(cells), notes=notes)
 
 
@@ -151,7 +153,7 @@ def _told(rows: Sequence[LookaheadRow], k: int, N: int, name: Name) -> str:
     row = rows[k]
     said = [f"“{visible(name(row.window[0][0]))}” is the newest token."]
     if not row.guesses:
-        said.append("The pool has nothing behind it.")
+        said.append("The pool has no guess for what follows.")
     elif row.best is None:
         known = "one continuation" if len(row.guesses) == 1 else f"{len(row.guesses)} continuations"
         said.append(f"The pool knows {known} of it; none has its first token right.")
@@ -163,7 +165,7 @@ def _told(rows: Sequence[LookaheadRow], k: int, N: int, name: Name) -> str:
         )
     last = f"“{visible(name(row.tokens[-1]))}”"
     if len(row.tokens) > row.accepted:
-        said.append(f"{last} is the model's own choice behind.")
+        said.append(f"{last} is the model's own choice after that.")
     if len(row.window) < N - 1:
         said.append("The window gets one more line.")
     else:

@@ -15,10 +15,11 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from widgets.common.still import VIEW, inlined
+
 __all__ = [
     "MEASURED",
     "TEXTS",
-    "WIDGET_VIEW",
     "clean",
     "compared",
     "flaws",
@@ -32,8 +33,7 @@ __all__ = [
 MEASURED = "nbval-ignore-output"  # the tag of a cell that is not compared
 MAX_LINES = 15
 MAX_BYTES = 1_000_000
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-TEXTS = ("text/plain", "text/markdown", "text/latex", "text/html", "image/svg+xml")
+TEXTS = ("text/plain", "text/markdown", "text/latex", "text/html")
 
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _HERE = [
@@ -51,7 +51,8 @@ def readable(outputs: Sequence[NotebookNode]) -> list[str]:
             texts.append(output.text)
         for mime in TEXTS:
             text = str(output.get("data", {}).get(mime, ""))
-            if mime in ("text/html", "image/svg+xml"):
+            if mime == "text/html":
+                text = inlined(text)
                 text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S)
                 text = html.unescape(text)
             texts.append(text)
@@ -77,9 +78,9 @@ def flaws(notebook: NotebookNode) -> list[str]:
                 found.append(f"{name_of(cell)}: holds the error {output.ename}")
             if output.get("name") == "stderr":
                 found.append(f"{name_of(cell)}: writes to stderr: {output.text.strip()[:80]}")
-            if WIDGET_VIEW in output.get("data", {}):
+            if VIEW in output.get("data", {}):
                 found.append(f"{name_of(cell)}: holds a widget view")
-        text = json.dumps([output for output in cell.outputs if output.output_type != "error"])
+        text = "\n".join(line for output in cell.outputs for line in _lines(output))
         found += [f"{name_of(cell)}: shows the path {path}" for path in _HERE if path in text]
     if counts != list(range(1, len(code) + 1)):
         found.append(f"execution counts are not 1 to {len(code)}: {counts}")
@@ -96,7 +97,7 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = nbformat.from_dict(kept)
         for output in cell.get("outputs", []):
             if "data" in output:
-                output.data.pop(WIDGET_VIEW, None)
+                output.data.pop(VIEW, None)
                 output.metadata = NotebookNode()
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -136,5 +137,5 @@ def compared(notebook: NotebookNode) -> dict[str, list[str]]:
 
 def _lines(output: NotebookNode) -> list[str]:
     data = output.get("data", {})
-    shown = [output.get("text", ""), *(str(data[mime]) for mime in sorted(data))]
+    shown = [output.get("text", ""), *(inlined(str(data[mime])) for mime in sorted(data))]
     return [line for text in shown for line in text.splitlines()]

@@ -1,11 +1,11 @@
-"""The most memory that this process has held."""
+"""The memory of this process: the most it has held, and what it shares with no other."""
 
 import math
 import re
 import sys
 from pathlib import Path
 
-__all__ = ["peak_megabytes"]
+__all__ = ["peak_megabytes", "unshared_megabytes"]
 
 
 def peak_megabytes() -> float:
@@ -22,3 +22,16 @@ def peak_megabytes() -> float:
     import resource  # Windows has no such module
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def unshared_megabytes() -> float:
+    """What this process holds now and shares with no other, in MB; NaN where Linux does not tell.
+
+    Pages of a library that another kernel has loaded too are shared; alone, they count.
+    """
+    try:
+        smaps = Path("/proc/self/smaps_rollup").read_text()
+    except OSError:
+        return math.nan
+    kilobytes = re.findall(r"^(?:Private_Clean|Private_Dirty): +(\d+) kB", smaps, re.MULTILINE)
+    return sum(map(int, kilobytes)) * 1024 / 1e6

@@ -8,7 +8,7 @@ import ipywidgets
 import torch
 
 from minillm.quantization.formats import FORMATS
-from widgets.common.chart import Chart, ChartExplorer, Curve
+from widgets.common.chart import Chart, ChartExplorer, Stems
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
@@ -60,7 +60,7 @@ class BitExplorer(ChartExplorer):
     """Bits to click, and where the number they make lies among all those of its format."""
 
     def __init__(self, name: str = "fp8_e4m3", code: int = 0b00111000) -> None:
-        self._bits = [ipywidgets.ToggleButton(layout={"width": "7.5em"}) for _ in range(8)]
+        self._bits = [ipywidgets.ToggleButton() for _ in range(8)]
         for place, button in enumerate(reversed(self._bits)):
             button.value = bool(code >> place & 1)
         chosen = ipywidgets.Dropdown(options=list(_PARTS), value=name, description="format")
@@ -80,9 +80,12 @@ class BitExplorer(ChartExplorer):
         parts = _PARTS[self["format"]]
         for place, button in enumerate(self._bits):
             index = place - (len(self._bits) - len(parts))
+            part = parts[max(index, 0)]
+            first = index >= 0 and parts.index(part) == index
             button.layout.display = "" if index >= 0 else "none"
-            button.description = f"{_NAMES[parts[max(index, 0)]]} {int(button.value)}"
-            button.tooltip = f"bit {7 - place}"
+            button.description = str(int(button.value))
+            button.tooltip = _NAMES[part]  # also written over the first bit of a part
+            button._dom_classes = ("bit", _NAMES[part], *(["first"] if first else []))
 
     def refresh(self) -> None:
         self._label()
@@ -94,15 +97,17 @@ class BitExplorer(ChartExplorer):
         steps = form.levels.diff().tolist()
         value = float(form.table[self.code])
         place = int(torch.searchsorted(form.levels, value, right=True)) - 1  # of NaN: the last
-        at = min(max(place, 0), len(steps) - 1)
+        place = min(max(place, 0), len(steps))
+        levels = form.levels.tolist()
+        heights = [*steps, steps[-1]]
         return Chart(
-            title=f"These bits are {_said(value)}, one of {len(form.levels)} values of {name}",
-            x_title="values in rising order (number)",
+            title=f"These bits are {_said(value)}, one of {len(levels)} values of {name}",
+            x_title="the values of the format on the number line",
             y_title="distance to the next value",
-            series=(Curve(name, list(range(len(steps))), steps),),
-            note=(at, steps[at], _said(value)),
+            series=(Stems(name, levels, heights),),
+            note=(levels[place], heights[place], _said(value)),
             log_y=True,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         return described(self["format"], self.code)

@@ -73,7 +73,7 @@ class DuelExplorer(ChartExplorer):
             series=tuple(Columns(name, labels, values) for name, values in errors.items()),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         int8, fp8 = self.errors().values()
         return (
             f"Relative error ({say('tag.computed')}), int8 and e4m3: weights "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import ipywidgets
 
-from widgets.common.chart import Chart, ChartExplorer, Columns
+from widgets.common.chart import ChartExplorer, Claim, Panel, Panels
+from widgets.common.chart.chart import interval
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
 __all__ = ["FormatsExplorer", "Stored"]
+
+_PLAIN = "float32"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Stored:
     Attributes:
         bits: stored of a weight, scales included.
         loss: on held-out text, in nats a token.
-        milliseconds: of a decode step on this machine.
+        milliseconds: of a decode step on this machine; of all formats in the same rounds.
         kernel: what multiplied.
     """
 
@@ -33,54 +35,52 @@ class Stored:
 
 
 class FormatsExplorer(ChartExplorer):
-    """Loss, bits and time of the same model in many formats.
+    """Bits, loss and time of the same model in many formats, each on its own scale.
 
     Args:
         plain: the model in float32.
         formats: by name.
     """
 
-    _TITLES: ClassVar = {
-        "all three": "Bits fall, loss hardly rises, time needs a kernel",
-        "loss": "Down to four bits the loss hardly rises",
-        "bits": "What is stored: codes and scales",
-        "time": "Fewer bits are faster only with a kernel that reads them",
-    }
-
     def __init__(self, plain: Stored, formats: Mapping[str, Stored]):
         self._plain, self._formats = plain, dict(formats)
         super().__init__(
-            {
-                "show": ipywidgets.Dropdown(options=list(self._TITLES), description="show"),
-                "format": ipywidgets.Dropdown(options=list(formats), description="format"),
-            }
+            {"format": ipywidgets.Dropdown(options=list(formats), description="format")}
         )
 
-    def shares(self) -> dict[str, list[float]]:
-        """Of loss, bits and time: what each format has of float32's, in percent."""
+    def chart(self) -> Panels:
         plain, formats = self._plain, self._formats.values()
-        return {
-            "loss": [100 * stored.loss / plain.loss for stored in formats],
-            "bits": [100 * stored.bits / plain.bits for stored in formats],
-            "time": [100 * stored.milliseconds / plain.milliseconds for stored in formats],
-        }
-
-    def chart(self) -> Chart:
-        show, names = self["show"], list(self._formats)
-        return Chart(
-            title=self._TITLES[show],
-            x_title="format",
-            y_title="of float32 (%)",
-            series=tuple(
-                Columns(what, names, shares if show in ("all three", what) else [0.0] * len(names))
-                for what, shares in self.shares().items()
+        times = [stored.milliseconds for stored in formats]
+        slower = [time / plain.milliseconds for time in times]  # times as long as float32
+        return Panels(
+            title=(
+                Claim(
+                    "Bits fall, loss hardly rises, time needs a kernel",
+                    ((min(slower), 1.0), (1.0, max(slower))),
+                ),
+                Claim(
+                    "Bits fall, loss hardly rises, and no format is faster here",
+                    tuple((1.0, time) for time in slower),
+                ),
             ),
-        )
+            rows=list(self._formats),
+            panels=(
+                Panel("bits a weight", [stored.bits for stored in formats], (plain.bits, _PLAIN)),
+                Panel("loss above float32's (nats a token)",
+                      [stored.loss - plain.loss for stored in formats], (0.0, ""), "+.3f"),
+                Panel("time of a token (ms)", times, (plain.milliseconds, _PLAIN)),
+            ),
+            marked=self["format"],
+        )  # fmt: skip
 
-    def summary(self) -> str:
-        stored = self._formats[self["format"]]
+    def said(self) -> str:
+        stored, plain = self._formats[self["format"]], self._plain
+        ratio = stored.milliseconds / plain.milliseconds
+        low, high = interval(ratio)
+        spread = f", {low:.2f} to {high:.2f}" if low < high else ""
         return verbatim(
             f"{self['format']}: {stored.bits:.2f} bits a weight, loss {stored.loss:.4f} against "
-            f"{self._plain.loss:.4f} in float32, {stored.milliseconds:.2f} ms a token against "
-            f"{self._plain.milliseconds:.2f} ({say('tag.measured')}; {stored.kernel})."
+            f"{plain.loss:.4f} in float32, {stored.milliseconds:.2f} ms a token against "
+            f"{plain.milliseconds:.2f}: {ratio:.2f} times as long{spread} "
+            f"({say('tag.measured')}), {stored.kernel}."
         )

@@ -10,7 +10,7 @@ from minillm.quantization.model import matrices
 from minillm.quantization.rounding import dequantize, quantize
 from minillm.quantization.spec import Granularity, Spec
 from minillm.transformer import Transformer
-from widgets.common.chart import Chart, ChartExplorer, Columns, Curve
+from widgets.common.chart import Chart, ChartExplorer, Columns, Curve, Stems
 from widgets.common.stable import digits, verbatim
 from widgets.common.strings import say
 
@@ -73,18 +73,19 @@ class GridExplorer(ChartExplorer):
         shares = torch.histc(parts, _BINS, -1, 1) / weight.numel() * 100
         centres = torch.linspace(-1, 1, _BINS).tolist()
         top = float(shares.max())
+        values = (spec.table.levels / spec.table.largest).tolist()
         return Chart(
             title=f"{spec}: {len(spec.table.levels)} values, "
             f"{int(rounded.eq(0).float().mean() * 100)} % become 0",
             x_title="weight, as a part of the largest of its group",
             y_title="share of the weights in a bin (%)",
             series=(
-                Curve("weights", centres, shares.tolist()),
-                Curve("values of the format", *_spikes(spec, top / 3)),
+                Curve("weights", centres, shares.tolist(), baseline=True, filled=True),
+                Stems("values of the format", values, [top / 3] * len(values)),
             ),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         weight, rounded, spec = self._rounded()
         error = float((rounded - weight).norm() / weight.norm())
         typical = float((rounded - weight).abs().median() / weight.abs().median())
@@ -94,17 +95,6 @@ class GridExplorer(ChartExplorer):
             f"relative error {digits(100 * error)} % of the matrix, "
             f"{digits(100 * typical)} % of a typical weight ({say('tag.computed')})."
         )
-
-
-def _spikes(spec: Spec, height: float) -> tuple[list[float], list[float]]:
-    """A line that rises at each value of a format."""
-    xs, ys = [-1.0], [0.0]
-    for level in spec.table.levels.tolist():
-        at = level / spec.table.largest
-        if -1 <= at <= 1:
-            xs += [at, at, at]
-            ys += [0.0, height, 0.0]
-    return [*xs, 1.0], [*ys, 0.0]
 
 
 def error_by_layer(model: Transformer, spec: Spec) -> dict[str, list[float]]:
@@ -156,7 +146,7 @@ class LayerErrorExplorer(ChartExplorer):
             series=tuple(Columns(kind, labels, values) for kind, values in errors.items()),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         said = ", ".join(
             f"{kind} {digits(min(values))} to {digits(max(values))} %"
             for kind, values in self.errors().items()

@@ -9,9 +9,9 @@ from typing import Any
 
 from minillm.config import ModelConfig
 from minillm.data.hardware import ACCELERATORS
+from minillm.data.public_models import LLAMA_3_8B
 from minillm.roofline import Work, free_tokens, seconds, work
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
-from widgets.kv_cache.exercises import LLAMA_3_8B
 
 __all__ = ["CARD", "LLAMA_3_8B", "check", "hint"]
 

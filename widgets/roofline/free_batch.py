@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import ipywidgets
 
-from widgets.common.chart import Chart, ChartExplorer, Curve, Level
+from widgets.common.chart import Chart, ChartExplorer, Claim, Curve, Level
 from widgets.common.controls import numbers
 from widgets.common.strings import say
 
@@ -20,6 +20,7 @@ def free_batch_chart(
     mark: tuple[str, int],
     *,
     title: str,
+    cheaper: tuple[str, str] | None,
     together: str,
 ) -> Chart:
     """The time of m tokens together over the time of one; see `FreeBatchExplorer`.
@@ -33,12 +34,17 @@ def free_batch_chart(
         Curve(name, sorted(run), [run[m] / run[1] for m in sorted(run)])
         for name, run in runs.items()
     ]
-    highest = max(max(curve.y) for curve in curves)
+    highest = float(max(max(curve.y) for curve in curves))
     most = min(max(max(curve.x) for curve in curves), 1.2 * highest)  # else it dwarfs the others
     name, m = mark
     ratio = measured[name][m] / measured[name][1]
+    ends = {curve.name: (curve.y[-1], float(curve.x[-1])) for curve in curves}
+    if cheaper:
+        pairs = [(ends[cheaper[0]][0], ends[cheaper[1]][0])]
+    else:
+        pairs = [ends[name] for name in measured if ends[name][1] > 1]
     return Chart(
-        title=title,
+        title=(Claim(title, tuple(pairs)),),
         x_title=f"m: {together}",
         y_title="time of m over time of one",
         series=(Curve("no gain", [0, most], [0, most], baseline=True), *curves),
@@ -54,7 +60,9 @@ class FreeBatchExplorer(ChartExplorer):
         measured: runs by name (of kernels, say): the seconds of a pass over m tokens, by m.
         predicted: the seconds that the roofline gives, by m.
         recorded: what another run is called, and its times by m, in any unit.
-        title: the point that the chart makes.
+        title: the point that the chart makes, where the measurement bears it out.
+        cheaper: two measured runs, of which the title says that the first takes less at its
+            largest m; by default it says of all that they take less than m times the time of one.
         together: what the m are.
 
     Raises:
@@ -68,6 +76,7 @@ class FreeBatchExplorer(ChartExplorer):
         recorded: tuple[str, Mapping[int, float]],
         *,
         title: str,
+        cheaper: tuple[str, str] | None = None,
         together: str = "tokens of one text",
     ):
         runs = {**measured, "roofline": predicted, recorded[0]: recorded[1]}
@@ -75,7 +84,7 @@ class FreeBatchExplorer(ChartExplorer):
             if 1 not in run:
                 raise ValueError(f"{name!r} has no time of one: it has those of {sorted(run)}")
         self._measured, self._predicted, self._recorded = measured, predicted, recorded
-        self._title, self._together = title, together
+        self._title, self._cheaper, self._together = title, cheaper, together
         common = sorted(set.intersection(*(set(run) for run in runs.values())))
         super().__init__(
             {
@@ -91,18 +100,21 @@ class FreeBatchExplorer(ChartExplorer):
             self._recorded,
             (self["run"], self["m"]),
             title=self._title,
+            cheaper=self._cheaper,
             together=self._together,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         name, m = self["run"], self["m"]
         label, reference = self._recorded
         run = self._measured[name]
         ratio = run[m] / run[1]
         predicted = self._predicted[m] / self._predicted[1]
+        noise = f" ({say('chart.noise')})" if ratio < 1 else ""
         return (
             f"{name}: one takes {1e3 * run[1]:.2f} ms, {m} {self._together} take "
-            f"{1e3 * run[m]:.2f} ms, {ratio:.2f} times as long, so each is {m / ratio:.1f} times "
-            f"cheaper ({say('tag.measured')}); the roofline says {predicted:.2f} times "
-            f"({say('tag.computed')}), {label} {reference[m] / reference[1]:.2f}."
+            f"{1e3 * run[m]:.2f} ms, {ratio:.2f} times as long{noise}, so each is "
+            f"{m / ratio:.1f} times cheaper ({say('tag.measured')}); the roofline says "
+            f"{predicted:.2f} times ({say('tag.computed')}), {label} "
+            f"{reference[m] / reference[1]:.2f}."
         )

@@ -17,7 +17,7 @@ from widgets.common.controls import numbers
 from widgets.common.stable import digits, verbatim
 from widgets.common.strings import say
 
-__all__ = ["RooflineExplorer", "roofline_chart"]
+__all__ = ["Roof", "RooflineExplorer", "roofline_chart"]
 
 _GIGA = 1e9
 
@@ -72,6 +72,31 @@ def _points(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[flo
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
+class Roof(ChartExplorer):
+    """Some passes under the roof of an accelerator, without controls: a picture.
+
+    Args:
+        passes: by name.
+        accelerator: its rates are those of its data sheet.
+    """
+
+    def __init__(self, passes: Mapping[str, Work], accelerator: Accelerator):
+        self._passes, self._accelerator = passes, accelerator
+        super().__init__({})
+
+    def chart(self) -> Chart:
+        return roofline_chart(self._passes, self._accelerator.flops, self._accelerator.bandwidth)
+
+    def said(self) -> str:
+        flops, bandwidth = self._accelerator.flops, self._accelerator.bandwidth
+        told = "; ".join(
+            f"{name} {digits(step.intensity)} FLOP a byte, "
+            f"{digits(1e3 * seconds(step, flops, bandwidth))} ms at best"
+            for name, step in self._passes.items()
+        )
+        return f"{self._accelerator.name}: {told} (computed)."
+
+
 class RooflineExplorer(ChartExplorer):
     """Prefill, decode, verification and a batch of a model, under the roof of a machine.
 
@@ -80,6 +105,7 @@ class RooflineExplorer(ChartExplorer):
         machine: this one, as `measure_machine` found it. Accelerators have the rates of their
             data sheets; weights, cache and activations are taken to be of the rates' dtype.
         measured: passes that were run on this machine, and the seconds of each.
+        weight_bytes: of a weight that they read; by default that of the rates' dtype.
     """
 
     def __init__(
@@ -87,8 +113,10 @@ class RooflineExplorer(ChartExplorer):
         models: Mapping[str, ModelConfig],
         machine: Machine,
         measured: Sequence[tuple[Work, float]] = (),
+        *,
+        weight_bytes: float | None = None,
     ):
-        self._measured = measured
+        self._measured, self._weight_bytes = measured, weight_bytes or machine.dtype.itemsize
         machines: dict[str, Machine | Accelerator] = {"this machine": machine, **ACCELERATORS}
         super().__init__(
             controls={
@@ -110,15 +138,15 @@ class RooflineExplorer(ChartExplorer):
     def chart(self) -> Chart:
         return roofline_chart(self._phases(), *self._rates(), self._measured)
 
-    def summary(self) -> str:
+    def said(self) -> str:
         machine, config, context = self["machine"], self["model"], self["context"]
         flops, bandwidth = self._rates()
         if isinstance(machine, Machine):
             rates = f"{digits(flops / _GIGA)} GFLOP/s, {digits(bandwidth / _GIGA)} GB/s"
-            origin = f"{say('tag.measured')}: {machine.device}, {machine.threads} threads"
+            rates += f" ({say('tag.measured')}), {machine.device}, {machine.threads} threads"
         else:
             rates = verbatim(f"{flops / _GIGA:,.0f} GFLOP/s, {bandwidth / _GIGA:,.0f} GB/s")
-            origin = f"{say('tag.cited')}: {verbatim(machine.source)}"
+            rates += f" ({say('tag.cited')}), {verbatim(machine.source)}"
         phases = "; ".join(
             f"{name} {digits(step.intensity)} and {digits(1e3 * seconds(step, flops, bandwidth))}"
             for name, step in self._phases().items()
@@ -126,21 +154,27 @@ class RooflineExplorer(ChartExplorer):
         trained = config.max_position_embeddings
         beyond = f" (beyond the {trained:,} it was trained for)" if context > trained else ""
         return (
-            f"{self.controls['machine'].label}: {rates} ({origin}), so the ridge is at "
+            f"{self.controls['machine'].label}: {rates}; so the ridge is at "
             f"{digits(flops / bandwidth)} FLOP a byte. {self.controls['model'].label} in "
-            f"{machine.dtype.itemsize} bytes a number at context {context:,}{beyond}, FLOP a byte "
-            f"and ms at best: {phases}. Computed."
+            f"{self._sizes()[0]:g} bytes a weight at context {context:,}{beyond}, FLOP a byte and "
+            f"ms at best: {phases} ({say('tag.computed')})."
         )
 
     def _phases(self) -> dict[str, Work]:
-        m, context, size = self["together"], self["context"], self["machine"].dtype.itemsize
-        step = partial(work, self["model"], weight_bytes=size, cache_bytes=size)
+        m, context, (weight, number) = self["together"], self["context"], self._sizes()
+        step = partial(work, self["model"], weight_bytes=weight, cache_bytes=number)
         return {
             "prefill": step(new=context, logits="last"),
             "decode": step(new=1, cached=context),
             f"{m} tokens of one text": step(new=m, cached=context),
             f"{m} texts": step(new=1, cached=context, batch=m),
         }
+
+    def _sizes(self) -> tuple[float, int]:
+        """Bytes of a weight, and of any other number."""
+        machine = self["machine"]
+        number = machine.dtype.itemsize
+        return (self._weight_bytes if isinstance(machine, Machine) else number), number
 
     def _rates(self) -> tuple[float, float]:
         """FLOPs and bytes a second; of a measured machine, for what a decode step reads."""

@@ -8,6 +8,7 @@ from itertools import product
 from statistics import fmean
 from typing import get_args
 
+from minillm.measure.noise import Measured
 from minillm.scaling.overtraining import FEW_BITS, FewBits, Point, Rate, Text, decay_effect, trend
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import choice
@@ -59,7 +60,10 @@ class HypothesisExplorer(ChartExplorer):
         return Curve(
             f"{text} text, {rate}",
             [n / 1e6 for n in tokens],
-            [fmean(added[n]) for n in tokens],
+            [
+                Measured(fmean(each), min(each), max(each))
+                for each in map(added.__getitem__, tokens)
+            ],
         )
 
     def _trends(self) -> dict[tuple[Text, Rate], Fraction]:
@@ -79,7 +83,7 @@ class HypothesisExplorer(ChartExplorer):
             series=tuple(self._arm(text, rate) for text, rate in trends),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         form: FewBits = self["format"]
         trends = ", ".join(
             f"{text} text and {rate} rate {probability(p)}"
@@ -91,6 +95,6 @@ class HypothesisExplorer(ChartExplorer):
         )
         return (
             f"{form}. How often chance alone would look so: more tokens, more loss added, {trends} "
-            f"(Page); decayed above constant rate, {decays} (Wilcoxon). All seeds; "
-            f"{say('tag.computed')} of recorded runs."
+            f"(Page); decayed above constant rate, {decays} (Wilcoxon). All seeds of "
+            f"recorded runs ({say('tag.computed')})."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from minillm.measure.noise import Measured
 from minillm.scaling.kbit import PRECISIONS, KBit, best_at, loss_at
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import choice
@@ -75,7 +76,11 @@ class LawExplorer(ChartExplorer):
             if bits < self["bits"]:
                 line = []
             curves.append(
-                Curve(f"{bits} bits", [size for size, _ in line], [y - least for _, y in line])
+                Curve(
+                    f"{bits} bits",
+                    [size for size, _ in line],
+                    [Measured(y - least) for _, y in line],
+                )
             )
         losses, best = self._losses(), best_at(self._family, self["budget"])
         lowest = min(losses, key=losses.__getitem__)
@@ -91,12 +96,12 @@ class LawExplorer(ChartExplorer):
             log_x=True,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         losses = self._losses()
         said = ", ".join(f"{bits} bits {digits(loss)}" for bits, loss in losses.items())
         counted = self.controls["embedding"].label
         return (
             f"Embedding {counted}, {megabytes(self['budget'])}: loss {said} nats a token "
-            f"({say('tag.measured')}, between sizes interpolated). A precision that is not named "
+            f"({say('tag.measured')}), between sizes interpolated. A precision that is not named "
             "has no model of that size."
         )

@@ -56,7 +56,7 @@ class RateExplorer(ChartExplorer):
             series=(Columns("neurons", _BINS, self._counts()),),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         layer = self["layer"]
         shut = 1 - self._rates[layer].mean().item()
         return (
@@ -124,7 +124,7 @@ class UnionExplorer(ChartExplorer):
             log_x=True,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         at = self._batches.index(self["batch"])
         measured, by_rates, law = (
             self._shares(name)[at] for name in ("measured", "by_rates", "by_law")

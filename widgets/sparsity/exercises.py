@@ -1,4 +1,4 @@
-"""The checks of lesson 09: bytes that a zero saves, skipping by hand, what X^N overlooks."""
+"""The checks of lesson 09: bytes that a zero saves, skipping for a batch, what X^N overlooks."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def saved(answer: Any) -> Verdict:
         return wrong(f"At most: {most:g} times is not it.", _why(why, most))
     return right(
         f"{3 * matrix:.0f} MB and {matrix * (1 + 2 * opened):.0f} MB; never less than a third.",
-        "To skip rows of W_gate too, something cheaper has to foretell which gates are shut: a "
-        "predictor, which may be wrong (Deja Vu, PowerInfer).",
+        "To skip rows of W_gate too, something cheaper has to predict which gates are shut. The "
+        "prediction may be wrong (Deja Vu, PowerInfer).",
     )
 
 
@@ -87,31 +87,31 @@ class Rows:
 @exercise(
     "09.2",
     hints=[
-        "The sum over all neurons: y += gate[f] * (up[f] @ x) * down[f].",
-        "Read up[f] and down[f] only where gate[f] is not zero.",
-        "If no gate is open, y is a vector of zeros, as long as x.",
+        "Which neurons does the batch need? Those that any of its tokens opens.",
+        "For each of them read up[f] and down[f] once, and serve all tokens with it.",
+        "Neuron f adds gate[n, f] * (x[n] @ up[f]) * down[f] to the row of token n.",
     ],
 )
-def skip(answer: Any) -> Verdict:
-    """A function (x, gate, up, down) -> y; up and down are `Rows`, a neuron each."""
+def skip_batch(answer: Any) -> Verdict:
+    """A function (x, gate, up, down) -> y of N tokens; up and down are `Rows`, a neuron each."""
     source = torch.Generator().manual_seed(0)
-    for density in (0.3, 1.0, 0.05, 0.0):
+    for N, density in ((1, 0.3), (3, 0.2), (4, 1.0), (3, 0.0)):
         C, F = 6, 40
         x, up, down = (
-            torch.randn(*size, generator=source).double() for size in ((C,), (F, C), (F, C))
+            torch.randn(*size, generator=source).double() for size in ((N, C), (F, C), (F, C))
         )
-        gate = torch.rand(F, generator=source).double() + 0.1
-        gate *= torch.rand(F, generator=source) < density
+        gate = torch.rand(N, F, generator=source).double() + 0.1
+        gate *= torch.rand(N, F, generator=source) < density
         rows = Rows(up), Rows(down)
         got = run(answer, x, gate, *rows)
         if got is None:
-            return wrong("Expected a vector, got nothing.", "Is there a return?")
+            return wrong("Expected a row for each token, got nothing.", "Is there a return?")
         got = torch.as_tensor(got, dtype=torch.float64)
-        opened = gate.nonzero()[:, 0].tolist()
-        case = f"{len(opened)} of {F} gates open"
+        opened = gate.any(0).nonzero()[:, 0].tolist()
+        case = f"{N} token{'s' * (N > 1)}, {len(opened)} of {F} neurons needed"
         if got.shape != x.shape:
-            return wrong(f"{case}: expected {C} numbers, got the shape {tuple(got.shape)}.")
-        if (got - (gate * (up @ x)) @ down).abs().max() > 1e-9:
+            return wrong(f"{case}: expected the shape {(N, C)}, got {tuple(got.shape)}.")
+        if (got - (gate * (x @ up.T)) @ down).abs().max() > 1e-9:
             return wrong(
                 f"{case}: that is not what the dense MLP says.", _mistake(got, x, gate, up, down)
             )
@@ -120,26 +120,33 @@ def skip(answer: Any) -> Verdict:
                 extra = len(set(read)) - len(opened)
                 return wrong(f"{case}: right, but {extra} rows of {name} were read for nothing.")
             if len(read) > len(opened):
-                return wrong(f"{case}: right, but rows of {name} were read more than once.")
+                return wrong(
+                    f"{case}: right, but rows of {name} were read more than once.",
+                    "A row that is there serves every token that needs it.",
+                )
     return right(
-        "What the dense MLP says, from the rows of open neurons alone.",
-        "Not an approximation: the terms left out are zero.",
+        "What the dense MLP says, and each row that is needed is read once.",
+        "The rows read are the union over the batch: it grows with every token.",
     )
 
 
 def _mistake(got: Tensor, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> str:
     opened = (gate != 0).double()
-    if torch.allclose(got, (opened * (up @ x)) @ down):
+    if torch.allclose(got, (opened * (x @ up.T)) @ down):
         return "The gate's own value multiplies its neuron."
     if torch.allclose(got, gate @ down):
-        return "Each neuron also says up[f] @ x."
-    return "Sum gate[f] * (up[f] @ x) * down[f] over the open neurons."
+        return "Each neuron also multiplies by up[f] @ x."
+    if torch.allclose(got, (gate * gate.all(0) * (x @ up.T)) @ down):
+        return "A neuron is needed as soon as *any* token opens it, not only if all do."
+    if torch.allclose(got, (gate.sum(0) * (x @ up.T)) @ down):
+        return "Each token has gates of its own: gate[n, f]."
+    return "Sum gate[n, f] * (x[n] @ up[f]) * down[f] over the neurons, for each token n."
 
 
 @exercise(
     "09.3",
     hints=[
-        "The law knows only the mean, 0.9. What do dead neurons do to a batch?",
+        "X^N knows only the mean, 0.9. What do dead neurons do to a batch?",
         "Let a few neurons make all the openings.",
         "Independent tokens leave mean(x^N) unused, and that is least where all x are the same.",
     ],

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from minillm.sparsity.counting import Observed, observe
 from minillm.sparsity.neurons import firing_rates
-from minillm.tokens import encode, pieces
+from minillm.tokens import pieces
 from minillm.transformer import Transformer
+from widgets.common.controls import Prompt
 from widgets.common.drawing.film import Film
 from widgets.common.player import FilmExplorer
+from widgets.common.strings import say
 from widgets.sparsity.films import LONGEST, attention_film, neuron_film
 
 __all__ = ["AttentionExplorer", "NeuronExplorer"]
@@ -32,10 +34,7 @@ class _TextExplorer(FilmExplorer):
         controls: dict[str, ipywidgets.ValueWidget],
     ):
         self._model, self._tokenizer = model, tokenizer
-        field = ipywidgets.Text(
-            text, description="text", continuous_update=False, layout={"width": "34em"}
-        )
-        super().__init__({"text": field, **controls})
+        super().__init__({"text": Prompt([text]), **controls})
 
     def refresh(self) -> None:
         step = self.player.step
@@ -44,7 +43,7 @@ class _TextExplorer(FilmExplorer):
 
     def _read(self) -> tuple[Observed, list[str]]:
         """What the model does with the text, and its tokens' names."""
-        tokens = encode(self._tokenizer, self["text"])[:LONGEST]
+        tokens = self.controls["text"].read(self._tokenizer, LONGEST, end=False)
         seen = observe(self._model, torch.tensor([tokens], device=self._model.device))
         return seen, pieces(self._tokenizer, tokens)
 
@@ -91,11 +90,13 @@ class AttentionExplorer(_TextExplorer):
         )
 
     def summary(self) -> str:
-        *_, head, everywhere = self.player.film.numbers
+        keys, shares, _, zeros, *_ = self.player.film.numbers
         where = self.controls["head"].label.capitalize()
+        last = self.player.film.steps - 1
         return (
-            f"{where}: {head.at(0)} of the weights seen count as zero; over all heads, "
-            f"{everywhere.at(0)}. Computed."
+            f"{where}: {keys.at(last)} keys hold 90 % of the last query's attention; over all "
+            f"heads, {shares.at(0)} of the keys seen. {zeros.at(0)} of the weights count as zero "
+            f"({say('tag.computed')})."
         )
 
 
@@ -119,6 +120,6 @@ class NeuronExplorer(_TextExplorer):
         last = self.player.film.steps - 1
         _, shut, independent = (number.at(last) for number in self.player.film.numbers)
         return (
-            f"{last + 1} tokens leave {shut} of all gates shut; were gates independent, it would "
-            f"be {independent}. Computed."
+            f"{last + 1} tokens leave {shut} of the neurons unused; X^N, with one X for all, says "
+            f"{independent} ({say('tag.computed')})."
         )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minillm.sparsity.counting import Observed, mass_of_top, share_below
+from minillm.sparsity.counting import Observed, keys_for, share_below
 from minillm.tokens import END_OF_TEXT
 from minillm.whole import whole
 from widgets.common.drawing.film import (
@@ -22,13 +22,14 @@ from widgets.common.drawing.film import (
     Rect,
     quantize,
 )
+from widgets.common.drawing.page import readable
 from widgets.common.stable import verbatim
 
 __all__ = ["LONGEST", "attention_film", "neuron_film"]
 
-LONGEST = 24  # tokens of the reader's text whose labels a heat map of half the width can show
+_MASS = "90 %"  # of a query's attention, as `keys_for` counts
 
-_TOP = 4  # keys whose mass is shown
+LONGEST = 24  # tokens of the reader's text whose labels a heat map of half the width can show
 
 _SHOWN = 512  # neurons of a layer, the hottest, that a heat map has room for
 
@@ -61,7 +62,8 @@ def attention_film(
     outputs = share_below(seen.outputs[layer, 0, head], threshold, of_maximum=of_maximum)
     limit = threshold * weights.amax(-1, keepdim=True) if of_maximum else threshold
     small = (weights <= limit) & visible
-    mass = mass_of_top(weights, min(_TOP, T))
+    needed, every = keys_for(weights).tolist(), keys_for(seen.weights[:, 0])  # (T,), (L, H, T)
+    needed_shares = every / visible.sum(-1)  # of the keys seen
     links, labels = tuple(f"token {t}" for t in range(T)), _labels(names)
     square = Rect(0, 0, T, T)
     states = torch.where(visible, small.int(), 2).flatten().tolist()
@@ -78,19 +80,20 @@ def attention_film(
         "column_links": links,
         "row_title": "query",
         "column_title": "key",
-        "half": True,
+        "share": 5,
     }
     return Film(
-        title=f"Attention under a threshold: {where}",
+        title=f"Keys that hold {_MASS} of attention, and zeros under a threshold: {where}",
         hint=f"A weight up to {said} counts as zero; hidden keys do not count at all.",
         captions=tuple(
-            f"“{names[t]}” sees {t + 1} key{'s' * (t > 0)}; {int(small[t].sum())} of these weights "
-            f"count as zero. Most goes to “{names[int(weights[t].argmax())]}”: "
+            f"“{names[t]}” needs {needed[t]} of the {t + 1} key{'s' * (t > 0)} that it sees for "
+            f"{_MASS} of its attention; {int(small[t].sum())} weights count as zero. Most goes to "
+            f"“{names[int(weights[t].argmax())]}”: "
             f"{float(weights[t].max()):.0%}."
             for t in range(T)
         ),
         panels=(
-            Lanes((_lane(names),), title="The text"),
+            Lanes((_lane(names),)),
             Heat(
                 patches=(Patch(0, square, quantize(shown, 0, 1)),),
                 title=f"Weights · {where}",
@@ -102,22 +105,26 @@ def attention_film(
                 title="What the threshold keeps and rejects",
                 **square_of,
             ),
-            _by_head(shares),
+            _by_head(needed_shares),
         ),
         numbers=(
+            Number(
+                f"keys for {_MASS} of the mass",
+                tuple(f"{n} of {t + 1}" for t, n in enumerate(needed)),
+                "computed",
+            ),
+            Number("of keys seen, all heads and queries", _all(needed_shares), "computed"),
             Number("zeros among the keys seen", _percent(shares[layer, head]), "computed"),
-            Number("zeros among the head's outputs", _percent(outputs), "computed"),
-            Number(f"mass of the {_TOP} largest weights", _percent(mass), "computed"),
-            Number("mass on the first token", _percent(weights[:, 0]), "computed"),
-            Number("zeros, all queries of this head", _all(shares[layer, head]), "computed"),
             Number("zeros, all heads and queries", _all(shares), "computed"),
+            Number("zeros among the head's outputs", _percent(outputs), "computed"),
+            Number("mass on the first token", _percent(weights[:, 0]), "computed"),
         ),
         unit="query",
     )
 
 
 def _by_head(shares: Tensor) -> Heat:
-    """The mean share of zeros of every head, (L, H, T)."""
+    """The mean over queries of every head, (L, H, T)."""
     L, H, _ = shares.shape
     means = shares.mean(-1).flatten().tolist()
     return Heat(
@@ -126,8 +133,8 @@ def _by_head(shares: Tensor) -> Heat:
         patches=(Patch(0, Rect(0, 0, L, H), quantize(means, 0, 1)),),
         row_labels=tuple(f"layer {i}" for i in range(L)),
         column_labels=tuple(f"head {i}" for i in range(H)),
-        title="Share of zeros, by layer and head",
-        half=True,
+        title=f"Keys for {_MASS}",
+        share=2,
     )
 
 
@@ -157,14 +164,14 @@ def neuron_film(seen: Observed, names: list[str], rates: Tensor) -> Film:
             for t in range(T)
         ),
         panels=(
-            Lanes((_lane(names),), title="The text"),
+            Lanes((_lane(names),)),
             Heat(
                 rows=L,
                 columns=area.columns,
                 patches=tuple(
                     Patch(t, area, bytes((~shown[:, t]).int().flatten().tolist())) for t in range(T)
                 ),
-                states=("computed", "masked"),
+                states=("computed", "shut"),
                 row_labels=tuple(f"layer {i}" for i in range(L)),
                 column_title=f"the {area.columns} hottest neurons of each layer, of {F}",
                 title="Open and shut gates",
@@ -174,7 +181,7 @@ def neuron_film(seen: Observed, names: list[str], rates: Tensor) -> Film:
             Number("shut for this token", _percent(shut), "computed"),
             Number("shut for all tokens up to here", _percent(1 - used), "computed"),
             Number(
-                "shut for all, were gates independent",
+                "X^N, with one X for all",
                 _percent(shut.mean() ** torch.arange(1, T + 1)),
                 "computed",
             ),
@@ -190,10 +197,10 @@ def _labels(names: list[str]) -> tuple[str, ...]:
 def _lane(names: list[str]) -> Lane:
     """The text; the token of the step is set off."""
     cells = [
-        Cell(name, _history(t, len(names)), link=f"token {t}")
-        for t, name in enumerate(_labels(names))
+        Cell(readable(name), _history(t, len(names)), link=f"token {t}")
+        for t, name in enumerate(names)
     ]
-    return Lane("text", tuple(cells))
+    return Lane("text", tuple(cells), prose=True)
 
 
 def _history(t: int, steps: int) -> tuple[Change, ...]:

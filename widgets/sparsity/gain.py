@@ -15,11 +15,12 @@ from torch import Tensor
 from minillm.fast.kernels import float32
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import Kernel, prepare
+from minillm.measure.noise import Measured
 from minillm.measure.timing import in_turn
 from minillm.sparsity.skipping import SkippingMLP
 from minillm.transformer import MLP
 from minillm.whole import whole, wholes
-from widgets.common.chart import Chart, ChartExplorer, Curve
+from widgets.common.chart import Chart, ChartExplorer, Claim, Curve
 from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
@@ -42,7 +43,7 @@ class Cost:
 
 
 def measure_costs(
-    mlps: Sequence[MLP], densities: Sequence[float], batches: Sequence[int], rounds: int = 5
+    mlps: Sequence[MLP], densities: Sequence[float], batches: Sequence[int], rounds: int = 9
 ) -> dict[float, dict[int, Cost]]:
     """Time MLPs in turn, as in a model, with gates that are open at random, so many of them.
 
@@ -52,7 +53,7 @@ def measure_costs(
         mlps: in float32 on a CPU, with a relu.
         densities: shares of open gates.
         batches: rows of a pass.
-        rounds: of which the fastest counts.
+        rounds: of which the fastest counts; from six on it has an interval.
 
     Raises:
         ValueError: batches or rounds that are no whole numbers from 1.
@@ -71,8 +72,11 @@ def measure_costs(
             both = partial(_time_dense, dense, x), partial(_time_skipping, sparse, x, gates)
             times = list(in_turn([both] * (rounds + 1)))[1:]  # the first round warms up
             union, opened = int(gates.any(0).sum()), int(gates.sum())
+            of_dense, of_skipping = (
+                Measured.of(side, min(side)) for side in zip(*times, strict=True)
+            )
             found[density][R] = Cost(
-                tuple(min(side) / len(mlps) for side in zip(*times, strict=True)),
+                (of_dense / len(mlps), of_skipping / len(mlps)),
                 (4 * 3 * C * F, 4 * (C * F + 2 * C * union)),
                 (2 * R * 3 * C * F, 2 * R * C * F + 4 * C * opened),
             )
@@ -114,6 +118,34 @@ def crossover(costs: Mapping[int, Cost]) -> int | None:
     return lost[-1] if lost else None
 
 
+def _claims(where: str, costs: Mapping[int, Cost]) -> tuple[Claim, ...]:
+    """What the times allow to say, the most first."""
+    stops, batches = crossover(costs), sorted(costs)
+    gains = {R: cost.seconds[0] / cost.seconds[1] for R, cost in costs.items()}
+    wins, losses = ({R: pair(gain) for R, gain in gains.items()} for pair in (_above, _below))
+    fewest = f"{batches[0]} row{'s' * (batches[0] > 1)}"
+    few = Claim(f"{where}skipping pays for {fewest}", (wins[batches[0]],))
+    if stops is None:
+        return (Claim(f"{where}skipping pays throughout", tuple(wins.values())), few)
+    before = [wins[R] for R in batches if R < stops]
+    after = tuple(losses[R] for R in batches if R >= stops)
+    if not before:
+        return (Claim(f"{where}skipping never pays", after),)
+    return (
+        Claim(f"{where}skipping stops paying at {stops} rows", (before[-1], *after)),
+        Claim(f"{where}skipping pays for few rows, not for many", (before[0], after[-1])),
+        few,
+    )
+
+
+def _above(gain: float) -> tuple[float, float]:
+    return 1.0, gain
+
+
+def _below(gain: float) -> tuple[float, float]:
+    return gain, 1.0
+
+
 _UNITS = {
     "time": ("time of one MLP (µs)", "seconds", 1e6),
     "bytes read": ("weights read by one MLP (MB)", "nbytes", 1e-6),
@@ -150,12 +182,10 @@ class SkippingExplorer(ChartExplorer):
     def chart(self) -> Chart:
         costs = self._costs[self["open"]]
         batches, (dense, skips) = list(costs), self._curves()
-        stops = crossover(costs)
         at = batches.index(self["batch"])
         gain = dense[at] / skips[at]
         return Chart(
-            title=f"{self['open']:.0%} of the gates open: "
-            + (f"skipping stops paying at {stops} rows" if stops else "skipping pays throughout"),
+            title=_claims(f"{self['open']:.0%} of the gates open: ", costs),
             x_title="rows of a pass (tokens)",
             y_title=_UNITS[self["show"]][0],
             series=(
@@ -167,7 +197,7 @@ class SkippingExplorer(ChartExplorer):
             log_y=True,
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         rows, cost = self["batch"], self._costs[self["open"]][self["batch"]]
         (dense, skips), (whole, part), (many, few) = cost.seconds, cost.nbytes, cost.flops
         return verbatim(

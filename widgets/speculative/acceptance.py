@@ -13,8 +13,8 @@ from minillm import Sampler, Transformer, decode_cached, generators
 from minillm.decoding import Step
 from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter
-from minillm.tokens import encode, pieces
-from widgets.common.controls import choice, own_text, slider
+from minillm.tokens import pieces
+from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
 from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
@@ -29,7 +29,7 @@ class AcceptanceExplorer(FilmExplorer):
     Args:
         model, tokenizer: the target's; best the optimized twin.
         drafters: by name; the first is used at first.
-        prompts: to choose from; the reader's own text goes before them.
+        prompts: examples beside the reader's own text.
         new: tokens that are written.
     """
 
@@ -47,16 +47,15 @@ class AcceptanceExplorer(FilmExplorer):
         self._rounds: list[SpeculativeStep] = []
         super().__init__(
             controls={
-                "prompt": choice("prompt", prompts, layout={"width": "18em"}),
-                "gamma": slider("gamma", 1, 8, 4),
+                "text": Prompt(prompts),
+                "gamma": slider("gamma (guesses)", 1, 8, 4),
                 "temperature": ipywidgets.FloatSlider(
                     1.0, min=0, max=1.6, step=0.2, description="temperature",
-                    continuous_update=False, layout={"width": "21em"},
+                    continuous_update=False,
                 ),
             },
             folded={
                 "drafter": choice("drafter", drafters),
-                "text": own_text(),
                 "seed": slider("seed", 0, 20, 0),
             },
         )  # fmt: skip
@@ -65,7 +64,7 @@ class AcceptanceExplorer(FilmExplorer):
         if not self._rounds:
             self._decode()  # warms up
         self._plain, self._rounds = self._decode()
-        return rounds_film(self._plain, self._rounds, self._name)
+        return rounds_film(self._plain, self._rounds, self._name, self._prompt())
 
     def opening(self, film: Film) -> int:
         """The step that tells most: the last guess that was replaced, or the end."""
@@ -90,8 +89,7 @@ class AcceptanceExplorer(FilmExplorer):
 
     def _decode(self) -> tuple[list[Step], list[SpeculativeStep]]:
         """Both decoders on the chosen prompt, with the same settings."""
-        prompt = encode(self._tokenizer, self["text"] or self["prompt"])
-        prompt = prompt[-(self._model.config.max_position_embeddings - self._new) :]
+        prompt = self._prompt()
         options: dict[str, Any] = {
             "max_new_tokens": self._new,
             "sampler": Sampler(self["temperature"]),
@@ -108,6 +106,10 @@ class AcceptanceExplorer(FilmExplorer):
             **options,
         )
         return list(plain), list(rounds)
+
+    def _prompt(self) -> list[int]:
+        room = self._model.config.max_position_embeddings - self._new
+        return self.controls["text"].read(self._tokenizer, room)
 
     def _name(self, token: int) -> str:
         return pieces(self._tokenizer, [token])[0]

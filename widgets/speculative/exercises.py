@@ -49,7 +49,7 @@ def a_round_by_hand(answer: Any) -> Verdict:
     rejected = 1 - sum(_MIN)
     laws = (
         ("residual", residual, _RESIDUAL, _RESIDUALS, "p - q where it is above 0, over its sum."),
-        ("careless law", careless, _LAW, _CARELESS, "min(p, q), and the rejected share times p."),
+        ("careless rule", careless, _LAW, _CARELESS, "min(p, q), and the rejected share times p."),
     )
     if not _equal((kept,), (sum(_MIN),)):
         look = _named((kept,), _KEPT, "Add up what is kept of each token: the smaller of p and q.")
@@ -59,8 +59,8 @@ def a_round_by_hand(answer: Any) -> Verdict:
             return wrong(f"The {name} is not {_list(got)}.", _named(got, mistakes, otherwise))
     return right(
         f"{kept:.2g} are kept; a rejected guess is replaced from {_list(_RESIDUAL)}, and all is p.",
-        f"The careless rule writes with {_list(_LAW)}: what the draft likes too much keeps "
-        f"{rejected * P[2]:.2g} too much. It is the defect “residual = p” of section 6.",
+        f"The careless rule writes with {_list(_LAW)}: the token that the draft likes too much "
+        f"gets {rejected * P[2]:.2g} too much. It is the bug “residual = p” of section 6.",
     )
 
 
@@ -90,16 +90,16 @@ _RESIDUALS: dict[str, Numbers] = {
         0.0, 0.0, 1.0,
     ),
     "A fresh draw from p forgets that the kept guesses have already brought a part of it.": P,
-    "That is the law of the guesses that are kept.": tuple(m / sum(_MIN) for m in _MIN),
+    "That is the distribution of the guesses that are kept.": tuple(m / sum(_MIN) for m in _MIN),
     "Where q has more than p nothing is missing: zero, not the distance.": tuple(
         abs(p - q) / sum(abs(a - b) for a, b in zip(P, Q, strict=True))
         for p, q in zip(P, Q, strict=True)
     ),
 }  # fmt: skip
 _CARELESS: dict[str, Numbers] = {
-    "That is p, the law of the right rule. Here a rejected guess is replaced from p, not from the "
+    "That is p, which the right rule gives. Here a rejected guess is replaced from p, not from the "
     "residual.": P,
-    "Kept guesses have not the law q: the third token is kept one time in three.": tuple(
+    "Kept guesses are not distributed as q: the third token is kept one time in three.": tuple(
         sum(_MIN) * q + (1 - sum(_MIN)) * p for p, q in zip(P, Q, strict=True)
     ),
     "The kept guesses count as well.": tuple((1 - sum(_MIN)) * p for p in P),
@@ -148,16 +148,16 @@ def accept_if_the_same(answer: Any) -> Verdict:
             got, expected = (_beginning(x, n) for x in (law, true))
             if not _same(got, expected):
                 told = "" if n > 1 else f": it has {_told(got)}, not {_told(expected)}"
-                return wrong(f"The {place} token has not the target's law{told}.", why)
+                return wrong(f"The {place} token lacks the target's distribution{told}.", why)
     kept, same = _kept(answer), float(_P @ _Q)
     if abs(kept - same) > 1e-6:
         return wrong(
-            f"The law is right, but the first guess is kept with the chance {kept:.4g}, not "
-            f"sum p q = {same:.4g}.",
+            f"The distribution is right, but the first guess is kept with the chance {kept:.4g}, "
+            f"not sum p q = {same:.4g}.",
             "A guess that the target draws as well is kept: count it.",
         )
     return right(
-        "Exact, and without looking at q: what comes out has the target's law.",
+        "Exact, and without looking at q: what comes out has the target's distribution.",
         f"But it keeps the first guess with the chance sum p q = {same:.3g}; verify keeps it with "
         f"sum min(p, q) = {float(torch.minimum(_P, _Q).sum()):.3g}.",
     )
@@ -168,7 +168,7 @@ def _tried(rule: Rule, p: Tensor, q: Tensor, guesses: Tensor, u: Tensor) -> tupl
     answers = [run(rule, p.clone(), guesses.clone(), u.clone()) for _ in range(2)]
     for got in answers:
         if not isinstance(got, tuple | list) or len(got) != 2:
-            raise Stopped(wrong("Expected two numbers: guesses kept, and the token behind them."))
+            raise Stopped(wrong("Expected two numbers: guesses kept, and the token after them."))
     (accepted, token), again = (tuple(map(int, got)) for got in answers)
     if not (0 <= accepted <= len(guesses) and 0 <= token < p.shape[1]):
         asked = f"p = {p.tolist()}, guesses = {guesses.tolist()}, u = {u.tolist()}"
@@ -241,7 +241,7 @@ _WRONG: dict[str, Rule] = {
     "The most probable token is not a sample.": _rule(
         lambda p, u, i: int(p[i].argmax()), lambda p, u, i, token, guess: token
     ),
-    "Behind the last guess stands p[gamma], not p[gamma - 1].": _rule(
+    "After the last guess stands p[gamma], not p[gamma - 1].": _rule(
         lambda p, u, i: int(pick(p[min(i, 1)], u[i])), lambda p, u, i, token, guess: token
     ),
 }
@@ -258,8 +258,8 @@ MOST, LEAST = 0.3, 0.95  # kept at temperature 1, of `same` and of `other`
         "Greedy asks which token is the likeliest; sampling, how much p and q have in common.",
         "For little in common: one distribution sure of itself, the other nearly flat.",
         "With V tokens the likeliest has at least 1/V in both. How many tokens must there be?",
-        "For much in common with other favourites: two tokens nearly alike, and a hair that "
-        "decides.",
+        "For much in common with other favourites: two tokens nearly alike, and a tiny "
+        "difference that decides.",
     ],
 )
 def favourites_and_shapes(answer: Any) -> Verdict:
@@ -286,7 +286,7 @@ def favourites_and_shapes(answer: Any) -> Verdict:
         if name == "other" and kept < LEAST:
             return wrong(
                 f"other: only {kept:.3g} of the guesses are kept at temperature 1.",
-                "Bring p and q closer; it takes a hair only to have another favourite.",
+                "Bring p and q closer; a tiny difference is enough for another favourite.",
             )
         found[name] = kept
     return right(

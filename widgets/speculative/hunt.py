@@ -32,8 +32,8 @@ from minillm.speculative.exactness import (
     toy_target,
 )
 from widgets.common.card import CLOSE, RIGHT, WRONG, Note, Statement
-from widgets.common.drawing.svg import Pictured
 from widgets.common.meter import measure
+from widgets.common.still import Pictured
 from widgets.common.strings import say
 
 __all__ = ["BugHunt", "Meters", "Symptoms"]
@@ -182,7 +182,6 @@ class BugHunt(Pictured, ipywidgets.VBox):
         self.diagnosis = ipywidgets.Dropdown(
             options=[("what is wrong?", _OPEN), *names, ("nothing", _NOTHING)],
             description="diagnosis",
-            layout={"width": "26em"},
         )
         note = self._note()
         self.card = note.card()
@@ -190,7 +189,7 @@ class BugHunt(Pictured, ipywidgets.VBox):
         self.diagnosis.observe(self._show, "value")
         row = ipywidgets.HBox([self.suspect, self.diagnosis], layout={"flex_flow": "row wrap"})
         super().__init__([row, self.card])
-        self.add_class("minillm")
+        self.add_class("minillm").add_class("chart")
 
     def picture(self) -> str:
         return self._note().svg()
@@ -217,7 +216,7 @@ class BugHunt(Pictured, ipywidgets.VBox):
             statements.append(verdict)
             folds = (_told(bug),) if solved and bug else ()
         heading = say("hunt.heading", suspect=self.suspect.value)
-        return Note(heading, tuple(statements), folds)
+        return Note(heading, tuple(statements), folds, tag="computed")
 
     def _judged(self, bug: Bug | None, said: Bug | None) -> tuple[Statement, bool]:
         """Whether the reader has named the suspect, or one that the meters cannot tell from it."""

@@ -18,12 +18,15 @@ from minillm.decoding import Step
 from minillm.speculative.decode import SpeculativeRow, SpeculativeStep
 from minillm.speculative.verification import residual
 from widgets.common.drawing.film import Bar, Bars, BarsAt, Cell, Change, Film, Lane, Lanes, Number
-from widgets.common.drawing.page import visible
+from widgets.common.drawing.page import readable, visible
 
 __all__ = ["rounds_film", "turns_film"]
 
 SHOWN = 4  # tokens that have bars of their own; the others are added up
+_RECENT = 4  # rounds that are shown, the last of them; the text holds what earlier ones wrote
+_BEFORE = 24  # tokens of the prompt that stand before the text
 _MS = 1e3
+_ZERO = 5e-5  # bars are rounded to four digits
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class _Frame:
 
 
 def rounds_film(
-    plain: Sequence[Step], rounds: Sequence[SpeculativeStep], name: Callable[[int], str]
+    plain: Sequence[Step],
+    rounds: Sequence[SpeculativeStep],
+    name: Callable[[int], str],
+    prompt: Sequence[int] = (),
 ) -> Film:
     """A run of `decode_speculative` beside one of `decode_cached` from the same prompt.
 
@@ -48,6 +54,7 @@ def rounds_film(
         plain: the Steps of `decode_cached`, one row.
         rounds: those of `decode_speculative`, one row with as many tokens.
         name: the text of a token.
+        prompt: whose last tokens begin the text that is written.
 
     Raises:
         ValueError: not one row each, or not as many tokens.
@@ -69,18 +76,21 @@ def rounds_film(
         "Hover a token: its p, its q, and the number that was drawn.",
         captions=tuple(captions),
         panels=(
-            Lanes(lanes),
+            Lanes((_text(prompt, rows, starts, name),)),
+            Lanes(lanes, recent=_RECENT, share=7, stack=2),
             Bars(
                 ("target", "proposal", "overlap", "residual"),
                 tuple(_bars(rows[f.r], f, step, name) for step, f in enumerate(frames)),
+                share=5,
             ),
             Lanes(
                 (
                     Lane("plain", bars=_plain_bars(plain, born), baseline=True),
                     Lane("speculative", bars=_round_bars(rounds, starts, frames)),
                 ),
-                title="Time for the same number of tokens, both on one axis",
+                title="Time for as many tokens",
                 unit="ms",
+                share=5,
             ),
         ),
         numbers=_numbers(plain, rounds, frames),
@@ -94,7 +104,7 @@ def _tokens(steps: Sequence[Step]) -> int:
 
 
 def _shown(row: SpeculativeRow) -> int:
-    """Guesses whose judgement is shown: those behind the end of the text do not count any more."""
+    """Guesses whose judgement is shown: those after the end of the text do not count any more."""
     return min(row.judged, len(row.tokens))
 
 
@@ -130,7 +140,8 @@ def _lane(r: int, row: SpeculativeRow, start: int, steps: int, name: Callable[[i
         )
         tip = f"p = {float(row.p[row.accepted, row.tokens[-1]]):.2g}"
         history = (Change(start, "free", ""), added)
-        cells.append(Cell(added.text or "", history, tip=tip, arrow=bool(row.guesses)))
+        link = f"round {r} added"
+        cells.append(Cell(added.text or "", history, link, tip=tip, arrow=bool(row.guesses)))
     made = f"{len(row.guesses)} guesses" if row.guesses else "no guess"
     notes = tuple(
         f"{min(step - start, row.accepted, _shown(row))} of {len(row.guesses)} accepted"
@@ -141,11 +152,32 @@ def _lane(r: int, row: SpeculativeRow, start: int, steps: int, name: Callable[[i
     return Lane(f"round {r + 1}", tuple(cells), notes=notes, start=start)
 
 
+def _text(
+    prompt: Sequence[int],
+    rows: Sequence[SpeculativeRow],
+    starts: Sequence[int],
+    name: Callable[[int], str],
+) -> Lane:
+    """What is written so far, as one text; each token comes from its round."""
+    cells = [Cell(readable(name(t)), (Change(0, "settled"),)) for t in prompt[-_BEFORE:]]
+    for r, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        kept = min(row.accepted, len(row.tokens))
+        for i, token in enumerate(row.tokens):
+            if i < kept:
+                now = Change(start + 1 + i, "accepted", origin=f"round {r} guess {i}")
+            else:
+                state = "resampled" if row.accepted < len(row.guesses) else "bonus"
+                at = start + _shown(row) + 1
+                now = Change(at, state, origin=f"round {r} added")
+            cells.append(Cell(name(token), (now,), tip=f"round {r + 1}"))
+    return Lane("text", tuple(cells), prose=True)
+
+
 def _tip(row: SpeculativeRow, i: int, state: str) -> str:
     if state == "wasted":
-        return "behind the end of the text"
+        return "after the end of the text"
     if state == "unchecked":
-        return "behind a rejection: drawn for a text that is not written"
+        return "after a rejection: drawn for a text that is not written"
     p, q = _guess(row, i)
     return f"p = {p:.2g}, q = {q:.2g}, drawn {float(row.u[i]):.2g}"
 
@@ -167,19 +199,19 @@ def _caption(step: SpeculativeStep, frame: _Frame, name: Callable[[int], str]) -
     (p, q), u = _guess(row, i), float(row.u[i])
     if p in (0, 1) and q == 1:  # greedy
         said = f"{token}: the target's own choice is “{visible(name(int(row.p[i].argmax())))}”"
-        return f"{said} too: accepted." if p else f"{said}: rejected.{_behind(row, i)}"
+        return f"{said} too: accepted." if p else f"{said}: rejected.{_after(row, i)}"
     if p >= q:
         return f"{token}: p = {p:.2g} is no less than q = {q:.2g}, so it is kept in any case."
     said = f"{token}: kept with the probability p / q = {p:.2g} / {q:.2g} = {p / q:.2g}"
     if i < row.accepted:
         return f"{said}. The number drawn is {u:.2g}, below it: accepted."
-    return f"{said}. The number drawn is {u:.2g}, not below it: rejected.{_behind(row, i)}"
+    return f"{said}. The number drawn is {u:.2g}, not below it: rejected.{_after(row, i)}"
 
 
-def _behind(row: SpeculativeRow, i: int) -> str:
+def _after(row: SpeculativeRow, i: int) -> str:
     left = len(row.guesses) - i - 1
-    behind = "one behind it was" if left == 1 else f"{left} behind it were"
-    return f" The {behind} drawn for another text: never checked." if left else ""
+    after = "one after it was" if left == 1 else f"{left} after it were"
+    return f" The {after} drawn for another text: never checked." if left else ""
 
 
 def _written(step: SpeculativeStep, r: int) -> str:
@@ -199,7 +231,7 @@ def _added(row: SpeculativeRow, token: str) -> str:
     if row.accepted == len(row.guesses):
         kept = "All guesses are kept" if row.guesses else "There was no guess"
         return (
-            f"{kept}. {token} is drawn from the target's p behind the last: it costs nothing more."
+            f"{kept}. {token} is drawn from the target's p after the last guess, at no more cost."
         )
     return (
         f"{token} replaces the rejected guess. It is drawn from what p has more than q, so that "
@@ -224,16 +256,18 @@ def _bars(row: SpeculativeRow, frame: _Frame, step: int, name: Callable[[int], s
     tokens = _likeliest(row, i, p, q)
     others = series.sum(1) - series[:, tokens].sum(1)
     values = torch.cat((series[:, tokens], others.clamp(min=0)[:, None]), 1).T
+    groups = [tuple(round(v, 4) for v in group) for group in values.tolist()]
+    shown = len(groups) if any(groups[-1]) else len(tokens)  # greedy: there are no others
     title = f"Round {frame.r + 1}, " + (
         f"guess {i + 1}: the overlaps min(p, q) of all tokens add up to {float(overlap.sum()):.2f}"
         if judged
-        else "behind the last guess: the target's p alone"
+        else "after the last guess: the target's p alone"
     )
     return BarsAt(
         step,
         title,
-        (*(name(token) for token in tokens), "others"),
-        tuple(tuple(round(v, 4) for v in group) for group in values.tolist()),
+        (*(name(token) for token in tokens), "others")[:shown],
+        tuple(groups[:shown]),
         tokens.index(now),
     )
 
@@ -243,7 +277,8 @@ def _likeliest(row: SpeculativeRow, i: int, p: Tensor, q: Tensor) -> list[int]:
     here = [row.guesses[i]] if i < len(row.guesses) else []
     if i == row.accepted and len(row.tokens) > row.accepted:
         here.append(row.tokens[-1])
-    ranked = torch.maximum(p, q).topk(min(SHOWN, len(p))).indices.tolist()
+    likely = torch.maximum(p, q)
+    ranked = likely.topk(min(SHOWN, int((likely > _ZERO).sum()))).indices.tolist()
     return list(dict.fromkeys([*here, *ranked]))[:SHOWN]
 
 

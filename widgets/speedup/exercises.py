@@ -13,11 +13,11 @@ from typing import Any
 from minillm.speedup.formulas import best_gamma, break_even, expected_tokens, speedup
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
-__all__ = ["ACCEPTANCE", "C", "V", "check", "hint"]
+__all__ = ["ACCEPTANCE", "VERIFY", "C", "check", "hint"]
 
 ACCEPTANCE = (0.8, 0.7, 0.6, 0.5)  # of guess 1, 2, ..., where all before it were kept
 C = 0.15  # a step of the draft, in steps of the target
-V = (1.0, 1.2, 1.3, 1.4, 1.5)  # a pass over 0, 1, ... guesses and one token more
+VERIFY = (1.0, 1.2, 1.3, 1.4, 1.5)  # checking 0, 1, ... guesses: V(1), V(2), ... of lesson 03
 
 
 def _near(got: float, true: float) -> bool:
@@ -30,7 +30,7 @@ def _near(got: float, true: float) -> bool:
 @exercise(
     "05.1",
     hints=[
-        "A round of gamma guesses costs gamma steps of the draft and one pass of V[gamma].",
+        "A round of gamma guesses costs gamma steps of the draft and one pass of verify[gamma].",
         "It yields one token in any case, another with 0.8, a third with 0.8 x 0.7, and so on.",
         "Four divisions, tokens over cost, one for each gamma. With one guess it breaks even where "
         "1 + a is what the round costs.",
@@ -41,8 +41,8 @@ def best_number_of_guesses(answer: Any) -> Verdict:
     if not isinstance(answer, tuple | list) or len(answer) != 3:
         return wrong("Expected three numbers: the best gamma, its speed-up, an acceptance.")
     gamma, gain, even = map(float, answer)
-    best = best_gamma(ACCEPTANCE, C, V)
-    true, one = speedup(ACCEPTANCE[:best], C, V[best]), break_even(1, C, V[1]) or 0.0
+    best = best_gamma(ACCEPTANCE, C, VERIFY)
+    true, one = speedup(ACCEPTANCE[:best], C, VERIFY[best]), break_even(1, C, VERIFY[1]) or 0.0
     for why, wrong_gain in _wrong_gains().items():
         if round(wrong_gain, 2) != round(true, 2) and _near(gain, wrong_gain):
             return wrong(f"{gain:.4g} times, with {gamma:g} guesses, is not it.", why)
@@ -55,9 +55,13 @@ def best_number_of_guesses(answer: Any) -> Verdict:
         )
     if not _near(even, one):
         costs = {
-            "One guess costs a step of the draft and a pass over two tokens.": (C, V[1] - 1, 1 + C),
+            "One guess costs a step of the draft and a pass over two tokens.": (
+                C,
+                VERIFY[1] - 1,
+                1 + C,
+            ),
             "That is the cost of the round; the token that comes in any case pays 1 of it.": (
-                C + V[1],
+                C + VERIFY[1],
             ),
         }
         look = next(
@@ -67,15 +71,15 @@ def best_number_of_guesses(answer: Any) -> Verdict:
         return wrong(f"An acceptance of {even:.4g} does not break even.", look)
     return right(
         f"{best} guesses, {true:.2f} times; best_gamma and break_even say the same.",
-        f"With four it is only {speedup(ACCEPTANCE, C, V[4]):.2f}: the later guesses are kept too "
-        "seldom for what they cost.",
+        f"With four it is only {speedup(ACCEPTANCE, C, VERIFY[4]):.2f}: the later guesses are "
+        "kept too rarely for what they cost.",
     )
 
 
 def _wrong_gains() -> dict[str, float]:
     """The speed-up at what would be the best gamma by typical mistakes."""
     chains = [expected_tokens(ACCEPTANCE[:gamma]) for gamma in range(5)]
-    costs = [gamma * C + V[gamma] for gamma in range(5)]
+    costs = [gamma * C + VERIFY[gamma] for gamma in range(5)]
     wrongs = {
         "A guess counts only where all before it were kept: multiply their acceptances.": [
             (1 + sum(ACCEPTANCE[:gamma])) / costs[gamma] for gamma in range(5)
@@ -83,14 +87,14 @@ def _wrong_gains() -> dict[str, float]:
         "Each round adds a token of the target's own, whatever becomes of the guesses.": [
             (chains[gamma] - 1) / costs[gamma] for gamma in range(5)
         ],
-        "The pass over the guesses is not free of charge here: V[gamma], not 1.": [
+        "The pass over the guesses is not free of charge here: verify[gamma], not 1.": [
             chains[gamma] / (gamma * C + 1) for gamma in range(5)
         ],
         "The draft works too: a step for each guess.": [
-            chains[gamma] / V[gamma] for gamma in range(5)
+            chains[gamma] / VERIFY[gamma] for gamma in range(5)
         ],
         "The draft writes one guess after the other: gamma steps, not one.": [
-            chains[gamma] / (C + V[gamma]) for gamma in range(5)
+            chains[gamma] / (C + VERIFY[gamma]) for gamma in range(5)
         ],
     }
     return {why: max(gains[1:]) for why, gains in wrongs.items()}
@@ -101,13 +105,13 @@ def _wrong_gains() -> dict[str, float]:
 Rule = Callable[[int, int, float, tuple[float, ...]], int]
 
 _FLAT = (1.0, 1.05, 1.1, 1.15, 1.2)
-_SHOWN: dict[str, tuple[int, int, float, tuple[float, ...]]] = {  # accepted, tried, c, V
+_SHOWN: dict[str, tuple[int, int, float, tuple[float, ...]]] = {  # accepted, tried, c, verify
     "nothing tried yet": (0, 0, 0.15, (1.0, 1.1, 1.2, 1.3, 1.4)),
     "nearly all kept": (19, 20, 0.05, _FLAT),
     "nothing kept": (0, 20, 0.1, _FLAT),
     "one kept of one": (1, 1, 0.3, _FLAT),
-    "a dear draft": (6, 10, 0.45, _FLAT),
-    "a dear draft, seldom right": (1, 4, 0.45, _FLAT),
+    "an expensive draft": (6, 10, 0.45, _FLAT),
+    "an expensive draft, seldom right": (1, 4, 0.45, _FLAT),
     "a kernel for blocks: the second token costs, the others do not": (
         9, 10, 0.05, (1.0, 1.9, 1.95, 2.0, 2.05),
     ),
@@ -120,13 +124,13 @@ _SHOWN: dict[str, tuple[int, int, float, tuple[float, ...]]] = {  # accepted, tr
     hints=[
         "The chance of each guess is (accepted + 1) / (tried + 2); the second is kept with its "
         "square, and so on.",
-        "Tokens of a round over gamma c + V[gamma], for gamma = 0, 1, ..., len(V) - 1. "
+        "Tokens of a round over gamma c + verify[gamma], for gamma = 0, 1, ..., len(verify) - 1. "
         "What does gamma = 0 yield?",
         "Compute all of them, then take the best: the gain may fall first and rise later.",
     ],
 )
 def so_many_guesses(answer: Any) -> Verdict:
-    """A function (accepted, tried, c, V) -> how many guesses gain most, 0 where none gains."""
+    """A function (accepted, tried, c, verify) -> how many guesses gain most, 0 where none gains."""
     answers = []
     for name, (accepted, tried, c, costs) in _SHOWN.items():
         got = run(answer, accepted, tried, c, costs)
@@ -136,7 +140,7 @@ def so_many_guesses(answer: Any) -> Verdict:
         if not 0 <= index(got) < len(costs):
             return wrong(
                 f"{call}: got {got}.",
-                f"V has the costs of 0 to {len(costs) - 1} guesses; no more can be made.",
+                f"verify has the costs of 0 to {len(costs) - 1} guesses; no more can be made.",
             )
         answers.append((call, index(got)))
     rule = _rule()
@@ -156,14 +160,16 @@ def so_many_guesses(answer: Any) -> Verdict:
 def _rule(
     chance: Callable[[int, int], float] = lambda accepted, tried: (accepted + 1) / (tried + 2),
     tokens: Callable[[float, int], float] = lambda a, gamma: expected_tokens([a] * gamma),
-    cost: Callable[[int, float, Sequence[float]], float] = lambda gamma, c, V: gamma * c + V[gamma],
+    cost: Callable[[int, float, Sequence[float]], float] = lambda gamma, c, verify: (
+        gamma * c + verify[gamma]
+    ),
     choose: Callable[[list[float]], int] = lambda gains: gains.index(max(gains)),
 ) -> Rule:
     """The rule, or one with a part of it mistaken."""
 
-    def rule(accepted: int, tried: int, c: float, V: tuple[float, ...]) -> int:
+    def rule(accepted: int, tried: int, c: float, verify: tuple[float, ...]) -> int:
         a = chance(accepted, tried)
-        return choose([tokens(a, gamma) / cost(gamma, c, V) for gamma in range(len(V))])
+        return choose([tokens(a, gamma) / cost(gamma, c, verify) for gamma in range(len(verify))])
 
     return rule
 
@@ -178,15 +184,17 @@ _MISTAKEN: dict[str, Rule] = {
     "Where no guess pays, make none: gamma = 0 is a plain step, and gains exactly 1.": _rule(
         choose=lambda gains: gains.index(max(gains[1:]), 1)
     ),
-    "More guesses yield more tokens, and cost more: divide by gamma c + V[gamma].": _rule(
-        cost=lambda gamma, c, V: 1.0
+    "More guesses yield more tokens, and cost more: divide by gamma c + verify[gamma].": _rule(
+        cost=lambda gamma, c, verify: 1.0
     ),
-    "The pass over the guesses is not free of charge: V[gamma], not 1.": _rule(
-        cost=lambda gamma, c, V: gamma * c + 1
+    "The pass over the guesses is not free of charge: verify[gamma], not 1.": _rule(
+        cost=lambda gamma, c, verify: gamma * c + 1
     ),
-    "The draft works too: gamma steps of c each.": _rule(cost=lambda gamma, c, V: V[gamma]),
+    "The draft works too: gamma steps of c each.": _rule(
+        cost=lambda gamma, c, verify: verify[gamma]
+    ),
     "The draft writes one guess after the other: gamma steps, not one.": _rule(
-        cost=lambda gamma, c, V: (gamma > 0) * c + V[gamma]
+        cost=lambda gamma, c, verify: (gamma > 0) * c + verify[gamma]
     ),
     "The gain may fall first and rise later: compare all numbers of guesses.": _rule(choose=_climb),
     "A guess counts only where all before it were kept: a, then a squared, and so on.": _rule(
@@ -222,13 +230,13 @@ _CASES = {
     "05.3",
     hints=[
         "At which c is the cost of a round what its tokens would have cost one by one?",
-        "gamma c + V[gamma] = expected tokens of gamma guesses: solve for c.",
+        "gamma c + verify[gamma] = expected tokens of gamma guesses: solve for c.",
         "Some gamma allows the dearest draft: take the largest c of all gamma, at least one guess. "
         "It may be below 0: then even a draft for nothing loses.",
     ],
 )
 def draft_may_cost(answer: Any) -> Verdict:
-    """A function (acceptance by position, verification V[0], V[1], ...) -> the largest c."""
+    """A function (acceptance by position, verification costs) -> the largest c."""
     for name, (acceptance, verification) in _CASES.items():
         got = float(run(answer, acceptance, verification))
         costs = _affordable(acceptance, verification)
@@ -265,7 +273,7 @@ def _why_not(
         "That is the c of the most guesses; fewer may allow more.": costs[-1],
         "The largest c of all numbers of guesses, not the least.": min(costs),
         "It may be below 0: then even a draft for nothing loses.": 0.0,
-        "The pass costs V[gamma], not 1.": max(
+        "The pass costs verify[gamma], not 1.": max(
             (n - 1) / gamma for n, gamma in zip(chains, counts, strict=True)
         ),
         "The round's own token counts as well.": max(
@@ -280,5 +288,5 @@ def _why_not(
     }
     return next(
         (why for why, value in mistakes.items() if abs(got - value) < 1e-6),
-        "Tokens of a round, minus V[gamma], over gamma.",
+        "Tokens of a round, minus verify[gamma], over gamma.",
     )

@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import ipywidgets
 
+from minillm.measure.noise import apart
 from minillm.speedup.formulas import break_even
 from minillm.speedup.gain import Gain
-from widgets.common.chart import Chart, ChartExplorer, Columns, Curve, Level
+from widgets.common.chart import Chart, ChartExplorer, Claim, Columns, Curve, Level
 from widgets.common.controls import numbers
 from widgets.common.strings import say
 
 __all__ = ["BatchExplorer", "GainExplorer", "SplitExplorer"]
 
 _MS = 1e3
+_LEAST = 0.01  # of an acceptance that is told
 
 
 class GainExplorer(ChartExplorer):
@@ -50,35 +52,52 @@ class GainExplorer(ChartExplorer):
     def chart(self) -> Chart:
         run, gammas, factor = self["run"], self._gammas, self["cost"]
         gamma = self["gamma"]
-        at = run[gamma].tried.measured
+        gains = [run[gamma].tried.measured for gamma in gammas]
+        at, best = run[gamma].tried.measured, max(gains)
         return Chart(
-            title="A guess pays until it costs more than it brings",
+            title=(
+                Claim(
+                    "A guess pays until it costs more than it brings",
+                    ((1, best), (gains[-1], best)),
+                ),
+                Claim(f"Guesses pay: the speed-up is up to {best:.2f}", ((1, best),)),
+                Claim("A guess costs more than it brings", tuple((gain, 1) for gain in gains)),
+            ),
             x_title="gamma: guesses of a round",
             y_title="speed-up (times)",
             series=(
-                Curve("measured", gammas, [run[gamma].tried.measured for gamma in gammas]),
-                Curve("predicted", gammas, [run[gamma].predicted(factor) for gamma in gammas]),
-                Curve("formula, V = 1", gammas, [run[gamma].formula(factor) for gamma in gammas]),
+                Curve("measured", gammas, gains),
+                Curve("predicted", gammas, [float(run[g].predicted(factor)) for g in gammas]),
+                Curve("formula, V = 1", gammas, [float(run[g].formula(factor)) for g in gammas]),
             ),
             levels=(Level("break-even", 1.0),),
             note=(gamma, at, f"{at:.2f}×"),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         gamma, factor, run = self["gamma"], self["cost"], self["run"]
         gain: Gain = run[gamma]
         best = max(run, key=lambda gamma: run[gamma].tried.measured)
         fit, tried = gain.fitted, gain.tried
         even = break_even(gamma, factor * fit.c, fit.verification)
-        needed = "no acceptance would" if even is None else f"an acceptance of {even:.2f} would"
+        if even is None:
+            needed = "no acceptance would"
+        elif even < _LEAST:
+            needed = f"an acceptance below {_LEAST} would"
+        else:
+            needed = f"an acceptance of {even:.2f} would"
+        if fit.verification < 1:
+            noise, needed = f" ({say('chart.noise')})", "noise hides which acceptance would"
+        else:
+            noise = ""
         changed = "" if factor == 1 else f" with a draft of {factor:g} times the cost"
         kept = " ".join(f"{share:.2f}" for share in fit.acceptance)
         return (
-            f"{self.controls['run'].label}, {gamma} guesses: kept {kept} "
-            f"({tried.tokens:.2f} tokens a round), c = {fit.c:.2f}, V = {fit.verification:.2f} "
-            f"with the rest of the round, {tried.measured:.2f} times as fast as plain decoding; "
-            f"best with {best}: {run[best].tried.measured:.2f} "
-            f"({say('tag.measured')}). Predicted from other prompts "
+            f"{self.controls['run'].label}, {gamma} guesses: kept {kept}, c = {fit.c:.2f}, "
+            f"V({gamma + 1}) = {fit.verification:.2f}{noise} on the prompts that predict; "
+            f"{tried.tokens:.2f} tokens a round and {tried.measured:.2f} times as fast as "
+            f"plain decoding on the others; best with {best}: {run[best].tried.measured:.2f} "
+            f"({say('tag.measured')}). Predicted "
             f"{gain.predicted(factor):.2f}, by the formula {gain.formula(factor):.2f}{changed}; "
             f"{needed} break even ({say('tag.computed')})."
         )
@@ -107,9 +126,9 @@ class SplitExplorer(ChartExplorer):
             series=tuple(Columns(name, labels, self._parts(name)) for name in self._runs),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         told = "; ".join(self._said(name) for name in self._runs)
-        return f"{self['gamma']} guesses. {told}. {say('tag.measured').capitalize()}."
+        return f"{self['gamma']} guesses. {told} ({say('tag.measured')})."
 
     def _parts(self, name: str) -> list[float]:
         costs = self._runs[name][self["gamma"]].tried
@@ -119,7 +138,12 @@ class SplitExplorer(ChartExplorer):
     def _said(self, name: str) -> str:
         draft, verify, rest, whole, plain = self._parts(name)
         tokens = self._runs[name][self["gamma"]].tried.tokens
-        verdict = "it gains" if whole < plain else "it loses"
+        if apart(whole, plain):
+            verdict = "it gains"
+        elif apart(plain, whole):
+            verdict = "it loses"
+        else:
+            verdict = "gain or loss is not decided on this machine now"
         return (
             f"{name}: draft {draft:.1f}, verify {verify:.1f}, rest {rest:.1f}, together "
             f"{whole:.1f} ms for {tokens:.2f} tokens that take {plain:.1f} ms one by one: {verdict}"
@@ -160,10 +184,17 @@ class BatchExplorer(ChartExplorer):
         rows, B = list(self._rates), self["batch"]
         plain, guessing = ([rate[k] for rate in self._rates.values()] for k in (0, 1))
         gain = [fast / slow for slow, fast in self._rates.values()]
+        most = max(self._rates)
         at = self._rates[B][1] / self._rates[B][0]
         ratio = self["show"] == "speed-up"
         return Chart(
-            title="Many texts at once leave little for guesses to gain",
+            title=(
+                Claim(
+                    "Many texts at once leave little for guesses to gain", ((gain[-1], gain[0]),)
+                ),
+                Claim(f"Guesses gain with {most} texts at once too", ((1, gain[-1]),)),
+                Claim("Guesses gain nothing here", tuple((each, 1) for each in gain)),
+            ),
             x_title="texts of the batch",
             y_title="speed-up (times)" if ratio else "tokens a second",
             series=(
@@ -173,7 +204,7 @@ class BatchExplorer(ChartExplorer):
             note=(B, at if ratio else self._rates[B][1], f"{at:.2f}×"),
         )
 
-    def summary(self) -> str:
+    def said(self) -> str:
         slow, fast = self._rates[self["batch"]]
         return (
             f"{self['batch']} texts at once: {slow:,.0f} tokens a second plain, {fast:,.0f} with "

@@ -1,4 +1,4 @@
-"""The checks of lesson 00: parameters of a block, attention of one head, a head that looks back."""
+"""The checks of lesson 00: parameters of a block, attention in a window, a head that looks back."""
 
 from __future__ import annotations
 
@@ -65,70 +65,84 @@ def parameters_of_a_block(answer: Any) -> Verdict:
     "00.2",
     hints=[
         "Four lines: scores, mask, softmax, values.",
-        "scores = q @ k.T / D ** 0.5 is (T, T): row = who asks, column = who answers.",
-        "scores.masked_fill(hidden, -inf) with hidden = the entries above the diagonal: "
-        "torch.ones(T, T, dtype=torch.bool).triu(1).",
+        "Token i sees the keys i - window + 1 to i: two borders, where causal attention has one.",
+        "tril() keeps what lies on or below the diagonal; triu(1 - window) cuts off what lies too "
+        "far below it.",
     ],
 )
-def one_head(answer: Any) -> Verdict:
-    """A function (q, k, v), each (T, D) -> (T, D): causal attention of one head."""
-    for T, width in ((1, 4), (5, 16), (7, 4)):
+def window_head(answer: Any) -> Verdict:
+    """A function (q, k, v, window), (T, D) each -> (T, D): causal attention within a window."""
+    for T, width, window in ((5, 16, 2), (1, 4, 1), (7, 4, 3), (4, 8, 9)):
         q, k, v = torch.randn(
             3, T, width, dtype=torch.float64, generator=torch.Generator().manual_seed(T)
         )
-        got = run(answer, q.clone(), k.clone(), v.clone())
+        got = run(answer, q.clone(), k.clone(), v.clone(), window)
         if not isinstance(got, Tensor):
             return wrong(f"Expected a tensor, got {type(got).__name__}.", "Is there a return?")
-        call = f"q, k and v of shape ({T}, {width})"
+        call = f"q, k and v of shape ({T}, {width}), window {window}"
         if got.shape != q.shape:
             return wrong(
                 f"{call}: expected shape ({T}, {width}), got {tuple(got.shape)}.",
                 "One vector comes out for each query, as long as a value.",
             )
-        if not torch.allclose(got.double(), _head(q, k, v), atol=1e-6):
-            return wrong(f"{call}: the numbers differ from the library's.", _why_head(got, q, k, v))
+        if not torch.allclose(got.double(), _head(q, k, v, _band(T, window)), atol=1e-6):
+            why = _why_head(got.double(), q, k, v, window)
+            return wrong(f"{call}: the numbers differ from the library's.", why)
     return right(
-        "It agrees with the library on texts of 1, 5 and 7 tokens.",
-        "The fused kernel does the same without ever storing the (T, T) weights.",
+        "It agrees with the library for windows of 1, 2 and 3, and for one that holds all.",
+        "With windows of w tokens a cache needs w keys only: lesson 02, exercise 2.",
     )
 
 
-def _head(
-    q: Tensor, k: Tensor, v: Tensor, *, scale: float = 0.0, diagonal: int = 0, dim: int = -1
-) -> Tensor:
-    """Attention of one head, or a typical mistake of it."""
-    scores = q @ k.T / (scale or math.sqrt(q.shape[-1]))
-    hidden = torch.ones_like(scores, dtype=torch.bool).triu(1 + diagonal)
-    return scores.masked_fill(hidden, -torch.inf).softmax(dim).nan_to_num() @ v
+def _band(T: int, window: int) -> Tensor:
+    """What each of T tokens sees: itself and the `window` - 1 before it."""
+    return torch.ones(T, T, dtype=torch.bool).tril().triu(1 - window)
 
 
-def _why_head(got: Tensor, q: Tensor, k: Tensor, v: Tensor) -> str:
-    width = q.shape[-1]
-    unmasked = F.scaled_dot_product_attention(q, k, v)
-    zeros = (q @ k.T / math.sqrt(width)).tril().softmax(-1) @ v
-    late = (q @ k.T / math.sqrt(width)).softmax(-1).tril() @ v
+def _head(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float = 0.0) -> Tensor:
+    return F.scaled_dot_product_attention(
+        q[None], k[None], v[None], visible, scale=scale or q.shape[-1] ** -0.5
+    )[0]
+
+
+def _why_head(got: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int) -> str:
+    (T, width), band = q.shape, _band(len(q), window)
+    scores = q @ k.T / math.sqrt(width)
+    hidden = scores.masked_fill(~band, -torch.inf)
     mistakes = [
-        (unmasked, "There is no mask: the first token sees the last."),
-        (_head(q, k, v, scale=1.0), "The scores are not divided by the root of the head dim."),
-        (_head(q, k, v, scale=float(width)), "Divide by the root of the head dim, not by it."),
-        (_head(q, k, v, diagonal=-1), "A token also sees itself."),
-        (_head(q, k, v, dim=0), "Each row sums to 1, not each column: softmax over the keys."),
-        (zeros, "A hidden score must be minus infinity: 0 still gets weight from the softmax."),
-        (late, "Mask before the softmax: afterwards the rows no longer sum to 1."),
-    ]
-    for wrong_one, why in mistakes:
-        if torch.allclose(got.double(), wrong_one, atol=1e-6):
+        (_head(q, k, v, band | band.T), "The window lies on both sides: a token "
+         "must not see those after it."),
+        (_head(q, k, v, torch.ones_like(band).tril()), "There is no window: the last token sees "
+         "the first."),
+        (_head(q, k, v, torch.ones_like(band).triu(1 - window)), "The future is not hidden: the "
+         "first token sees the last."),
+        (_head(q, k, v, torch.ones_like(band)), "There is no mask: the first token sees the last."),
+        (_head(q, k, v, _band(T, window + 1)), "One key too many: the window counts the token "
+         "itself."),
+        (_head(q, k, v, _band(T, window - 1)), "One key too few: the window counts the token "
+         "itself."),
+        (_head(q, k, v, band, 1.0), "The scores are not divided by the root of the head dim."),
+        (_head(q, k, v, band, 1 / width), "Divide by the root of the head dim, not by it."),
+        (hidden.softmax(0).nan_to_num() @ v, "Each row sums to 1, not each column: softmax over "
+         "the keys."),
+        (scores.where(band, 0.0).softmax(-1) @ v, "A hidden score must be minus infinity: 0 still "
+         "gets weight from the softmax."),
+        (scores.softmax(-1) * band @ v, "Mask before the softmax: afterwards the rows no longer "
+         "sum to 1."),
+    ]  # fmt: skip
+    for mistake, why in mistakes:
+        if torch.allclose(got, mistake, atol=1e-6):
             return why
     if not bool(got.isfinite().all()):
         return "Some numbers are not finite: a row in which everything is hidden has no softmax."
-    return "F.scaled_dot_product_attention(q, k, v, is_causal=True) is right: compare two tokens."
+    return "Compare one row: with a window of 2, token 4 sees the keys 3 and 4."
 
 
 @exercise(
     "00.3",
     hints=[
         "looks_back(layer, head) is the mean weight on the token just before: try some by hand.",
-        "There are 6 x 6 heads: two loops, or max over a list of all pairs.",
+        "There are 8 layers of 4 heads: two loops, or max over a list of all pairs.",
     ],
 )
 def previous_token_head(answer: Any) -> Verdict:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -25,9 +26,15 @@ from widgets.common.drawing.film import (
     Rect,
     quantize,
 )
+from widgets.common.drawing.page import bare, readable, visible
+from widgets.common.stable import digits
 from widgets.transformer.watching import LONGEST, Pass
 
-__all__ = ["forward_film"]
+__all__ = ["forward_film", "logit_sum"]
+
+_TEXT, _STREAM, _INSIDE = "text", "stream", "inside"
+
+_NEXT = 2  # likeliest tokens at the end of the stream
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Station:
 
     Attributes:
         lane: where it stands.
-        reading: which of `Pass.readings` holds from here on, if a new one does.
+        reading: which of `Pass.readings` and `Pass.parts` holds from here on, if a new one does.
     """
 
     name: str
@@ -46,6 +53,11 @@ class Station:
     parameters: int = 0
     flops: int = 0
     reading: int | None = None
+
+    @property
+    def adds(self) -> bool:
+        """Whether it brings what the station before it found to the stream."""
+        return self.name.startswith("+")
 
 
 def forward_film(run: Pass, config: ModelConfig, layer: int, head: int) -> Film:
@@ -61,12 +73,26 @@ def forward_film(run: Pass, config: ModelConfig, layer: int, head: int) -> Film:
     stations = _stations(run, config, layer, head, weights[-1])
     return Film(
         title="One forward pass, from text to the next token",
-        hint="Under each station stands its shape. Hover a token: its row shows whom it looks at."
+        hint="The shape is below each station. Hover a token: arcs show whom it looks at."
         + (f" Only the first {LONGEST} tokens of your text are shown." if run.cut else ""),
         captions=tuple(station.caption for station in stations),
-        panels=(Lanes(_lanes(run, stations, layer)), *_heats(run, stations, layer, head, weights)),
+        panels=(
+            Lanes(_lanes(run, stations, layer)),
+            *_heats(run, stations, layer, head, weights),
+            _added(run, stations),
+        ),
         numbers=_numbers(run, stations),
         unit="station",
+        aside=3,
+    )
+
+
+def logit_sum(run: Pass) -> str:
+    """The likeliest next token's logit, and what it is the sum of."""
+    embedding, attention, mlps = run.parts[0], sum(run.parts[1::2]), sum(run.parts[2::2])
+    return (
+        f"The logit of “{_winner(run)}” is {digits(sum(run.parts))}: {_signed(embedding)} from the "
+        f"embedding, {_signed(attention)} from attention, {_signed(mlps)} from MLPs"
     )
 
 
@@ -81,16 +107,24 @@ def _stations(
     pairs = T * (T + 1) // 2  # a query and a key that it sees
     block = 2 * C + C * (H + 2 * G) * D + H * D * C + 3 * C * F
     block_flops = (work(config, new=T, logits="last").flops - 2 * C * V) // L
+    winner = _winner(run)
     zeros = int((seen.gate[0, -1] == 0).sum())
     most = int(weights.argmax())
 
+    def added(part: int) -> str:
+        before, after = map(digits, run.lengths[part - 1 : part + 1])
+        return (
+            f"The result is added to the stream: its length goes from {before} to {after}, the "
+            f"logit of “{winner}” changes by {_signed(run.parts[part])}."
+        )
+
     def others(lane: str, first: int, count: int) -> Station:
-        name = f"layer {first}" if count == 1 else f"layers {first} to {first + count - 1}"
+        name = f"layer {first}" if count == 1 else f"layers {first}–{first + count - 1}"
         caption = (
             f"{name.capitalize()}: attention and MLP each read the stream and add to it what they "
             "found. The shape stays as it is."
             if count
-            else f"Layer {layer} is the {'last' if first else 'first'}: no other stands here."
+            else f"Layer {layer} is the {'last' if first else 'first'}: none is left on this side."
         )
         return Station(
             name if count else "no layer",
@@ -105,24 +139,24 @@ def _stations(
     return [
         Station(
             "tokens",
-            "text",
+            _TEXT,
             f"{T}",
             f"The text becomes {T} tokens, each a number below {V:,}; the first marks the start of "
             f"a text. All go through side by side. The captions follow the last one, {last}.",
         ),
         Station(
             "embed",
-            "in",
+            _STREAM,
             f"{T}×{C}",
             f"Token {run.tokens[-1]} picks row {run.tokens[-1]} of a table: {C} numbers. This "
             "vector is its residual stream; every layer adds to it.",
             parameters=V * C,
             reading=0,
         ),
-        others("in", 0, layer),
+        others(_STREAM, 0, layer),
         Station(
             "norm",
-            "attention",
+            _INSIDE,
             f"{T}×{C}",
             "RMSNorm scales each vector to the same size for the matrices that read it. The "
             "stream itself goes on unchanged.",
@@ -130,7 +164,7 @@ def _stations(
         ),
         Station(
             "q k v",
-            "attention",
+            _INSIDE,
             f"{T}×{(H + 2 * G) * D}",
             f"One matrix makes {H} queries, {G} keys and {G} values of {D} numbers for each token. "
             f"Query heads {group * share} to {group * share + share - 1} share key/value head "
@@ -140,14 +174,14 @@ def _stations(
         ),
         Station(
             "rotate",
-            "attention",
+            _INSIDE,
             f"{H}×{T}×{D}",
             "Queries and keys are turned by angles that grow with the position, so that a score "
             "depends on how far two tokens are apart. Values are not turned.",
         ),
         Station(
             "scores",
-            "attention",
+            _INSIDE,
             f"{T}×{T}",
             f"Head {head}: each query meets each key in a dot product of {D} numbers, divided by "
             f"√{D}. The upper right half is the future; it is drawn here, and masked next.",
@@ -155,32 +189,31 @@ def _stations(
         ),
         Station(
             "softmax",
-            "attention",
+            _INSIDE,
             f"{T}×{T}",
             f"The future is masked, and each row becomes weights that sum to 1. {last} looks at "
             f"“{run.pieces[most]}” (token {most}) most: {float(weights[most]):.0%}.",
         ),
         Station(
             "mix",
-            "attention",
+            _INSIDE,
             f"{T}×{D}",
             f"Head {head} adds up the values of key/value head {group}, each times its weight: "
             f"{D} numbers a token.",
             flops=2 * H * D * pairs,
         ),
         Station(
-            "out, add",
-            "attention",
+            "+ attention",
+            _STREAM,
             f"{T}×{C}",
-            f"The {H} heads side by side are {H * D} numbers. One matrix mixes them, and the "
-            "result is added to the residual stream.",
+            f"One matrix mixes the {H * D} numbers of all {H} heads. {added(2 * layer + 1)}",
             parameters=H * D * C,
             flops=2 * T * H * D * C,
             reading=2 * layer + 1,
         ),
         Station(
             "norm",
-            "MLP",
+            _INSIDE,
             f"{T}×{C}",
             "The same kind of norm again, with its own scales. From here on no token sees "
             "another until the next layer.",
@@ -188,7 +221,7 @@ def _stations(
         ),
         Station(
             "gate, up",
-            "MLP",
+            _INSIDE,
             f"{T}×{2 * F}",
             f"Two matrices, stored as one: {F:,} gates and {F:,} numbers to let through, "
             "for each token.",
@@ -197,25 +230,25 @@ def _stations(
         ),
         Station(
             config.hidden_act,
-            "MLP",
+            _INSIDE,
             f"{T}×{F}",
             f"For {last}, {zeros:,} of {F:,} gates are exactly 0. Each gate multiplies its number: "
-            "behind a 0 nothing passes.",
+            "where it is 0, nothing passes.",
         ),
         Station(
-            "down, add",
-            "MLP",
+            "+ MLP",
+            _STREAM,
             f"{T}×{C}",
-            f"A matrix brings {F:,} numbers back to {C}, and they are added to the stream.",
+            f"A matrix brings {F:,} numbers back to {C}. {added(2 * layer + 2)}",
             parameters=F * C,
             flops=2 * T * F * C,
             reading=2 * layer + 2,
         ),
-        others("out", layer + 1, L - 1 - layer),
-        Station("norm", "out", f"{T}×{C}", "One last norm before the head.", parameters=C),
+        others(_STREAM, layer + 1, L - 1 - layer),
+        Station("norm", _STREAM, f"{T}×{C}", "One last norm before the head.", parameters=C),
         Station(
             "logits",
-            "out",
+            _STREAM,
             f"1×{V}",
             f"The head gives each of {V:,} tokens a score, here for the last position only, "
             "because the next token needs no other.",
@@ -224,40 +257,48 @@ def _stations(
         ),
         Station(
             "next token",
-            "out",
+            _STREAM,
             "1",
             "Softmax turns scores into probabilities: "
-            + ", ".join(f"“{piece}” {p:.0%}" for piece, p in run.likeliest[:3])
-            + ". Which one is taken is the business of lesson 01.",
+            + ", ".join(f"“{visible(piece)}” {p:.0%}" for piece, p in run.likeliest[:3])
+            + ". Lesson 01 shows how one of them is chosen.",
         ),
     ]
 
 
 def _lanes(run: Pass, stations: list[Station], layer: int) -> tuple[Lane, ...]:
-    """The text, then the stations; the last one of them is where the next tokens appear."""
+    """The text; what one layer does aside; and the stream, to which it adds what it found."""
     last = len(stations) - 1
     text = tuple(
-        Cell(piece, _passed(0, last), f"token {i}", f"{token}", f"token {i} of the text")
+        Cell(readable(piece), _passed(0, last), f"token {i}", tip=f"token {i} of the text: {token}")
         for i, (piece, token) in enumerate(zip(run.pieces, run.tokens, strict=True))
     )
-    likeliest = [Cell(piece, _passed(last, last), detail=f"{p:.0%}") for piece, p in run.likeliest]
-    lanes = [Lane("text", text, notes="token and its number")]
-    for name, group in groupby(range(1, last + 1), lambda step: stations[step].lane):
-        steps = list(group)
+    lanes = [Lane(_TEXT, text, prose=True)]
+    for name, note in ((_STREAM, ""), (_INSIDE, f"layer {layer}")):
+        steps = [step for step, station in enumerate(stations) if station.lane == name]
         cells = [
-            Cell(stations[step].name, _passed(step, last), detail=stations[step].shape)
+            Cell(
+                stations[step].name,
+                _passed(step, last, f"station {step - 1}" if stations[step].adds else None),
+                f"station {step}",
+                detail=stations[step].shape,
+            )
             for step in steps
             if step < last
         ]
-        cells += likeliest if last in steps else []
-        note = f"layer {layer}" if name in ("attention", "MLP") else ""
-        lanes.append(Lane(name, tuple(cells), notes=note, start=steps[0]))
+        if last in steps:
+            cells += [
+                Cell(piece, _passed(last, last), detail=f"{p:.0%}")
+                for piece, p in run.likeliest[:_NEXT]
+            ]
+        lanes.append(Lane(name, tuple(cells), notes=note, start=steps[0], line=True))
     return tuple(lanes)
 
 
-def _passed(step: int, last: int) -> tuple[Change, ...]:
+def _passed(step: int, last: int, origin: str | None = None) -> tuple[Change, ...]:
     """Computed in one step, there ever after."""
-    return (Change(step, "computed"), Change(step + 1, "settled"))[: last + 1 - step]
+    there = Change(step, "computed", origin=origin), Change(step + 1, "settled", origin=origin)
+    return there[: last + 1 - step]
 
 
 def _heats(
@@ -271,11 +312,14 @@ def _heats(
     names = [station.name for station in stations]
     scored, masked = names.index("scores"), names.index("softmax")
     bound = max(1.0, float(scores.abs().max().ceil()))
+    low = -bound if float(scores.min()) < 0 else 0.0
     links = tuple(f"token {i}" for i in range(T))
     labels = tuple("start" if piece == END_OF_TEXT else piece for piece in run.pieces)
     everything, last = Rect(0, 0, T, T), Rect(T - 1, 0, 1, T)
 
-    def heat(title: str, low: float, patches: list[tuple[int, Tensor]], high: float) -> Heat:
+    def heat(
+        title: str, low: float, patches: list[tuple[int, Tensor]], high: float, arcs: bool = False
+    ) -> Heat:
         return Heat(
             rows=T,
             columns=T,
@@ -287,34 +331,83 @@ def _heats(
             high=high,
             marks=((0, None), (masked, last)),
             row_labels=labels,
-            column_labels=labels,
-            row_title="query (who asks)",
-            column_title="key (who answers)",
+            row_title="query",
+            column_title="key",
             row_links=links,
             title=title,
-            sweep=True,
-            half=True,
+            sweep="down",
+            arcs=arcs,
+            share=3,
         )
 
     visible = scores.masked_fill(hidden, torch.nan)
-    where = f"layer {layer}, head {head}"
     return (
-        heat(f"Scores · {where}", -bound, [(scored, scores), (masked, visible)], bound),
+        heat("Scores", low, [(scored, scores), (masked, visible)], bound),
         heat(
-            f"Attention weights · {where}", 0, [(masked, weights.masked_fill(hidden, torch.nan))], 1
+            f"Weights · head {head}",
+            0,
+            [(masked, weights.masked_fill(hidden, torch.nan))],
+            1,
+            arcs=True,
         ),
     )
 
 
+def _added(run: Pass, stations: list[Station]) -> Heat:
+    """What the embedding and each half of each layer add to the likeliest next token's logit."""
+    bound = max(1.0, math.ceil(max(map(abs, run.parts))))
+    patches: list[Patch] = []
+    marks: list[tuple[int, Rect | None]] = []
+    done = 0
+    for step, station in enumerate(stations):
+        end = done if station.reading is None else station.reading + 1
+        for part in range(done, end):
+            patches.append(Patch(step, _place(part), quantize([run.parts[part]], -bound, bound)))
+        marks.append((step, _place(done) if end == done + 1 else None))
+        done = end
+    layers = len(run.layers)
+    return Heat(
+        rows=3,
+        columns=layers,
+        patches=tuple(patches),
+        low=-bound,
+        high=bound,
+        marks=tuple(marks),
+        row_labels=("embedding", "attention", "MLP"),
+        column_labels=tuple(map(str, range(layers))),
+        column_title="layer",
+        title=f"What adds to the logit of “{_winner(run)}”",
+        share=3,
+    )
+
+
+def _winner(run: Pass) -> str:
+    return visible(bare(run.likeliest[0][0]))
+
+
+def _signed(x: float) -> str:
+    return "+" * (x > 0) + digits(x)
+
+
+def _place(part: int) -> Rect:
+    """The cell of a part: the embedding stands in the first row, each half of a layer below."""
+    return Rect(1 + (part - 1) % 2, (part - 1) // 2) if part else Rect(0, 0)
+
+
 def _numbers(run: Pass, stations: list[Station]) -> tuple[Number, ...]:
-    said, readings = "–", []
-    for station in stations:
-        if station.reading is not None:
+    sums = list(accumulate(run.parts))
+    readings, logits = ["–"], ["–"]
+    for station in stations[1:]:
+        if station.reading is None:
+            readings.append(readings[-1])
+            logits.append(logits[-1])
+        else:
             piece, p = run.readings[station.reading]
-            said = f"“{piece}” {p:.0%}"
-        readings.append(said)
+            readings.append(f"“{visible(piece)}” {p:.0%}")
+            logits.append(_signed(sums[station.reading]))
     return (
         Number("parameters here", tuple(f"{s.parameters:,}" for s in stations), "computed"),
         Number("FLOPs here, all heads", tuple(f"{s.flops:,}" for s in stations), "computed"),
-        Number("next token, if the logits were read here", tuple(readings), "computed"),
+        Number("next token, if read here", tuple(readings), "computed"),
+        Number(f"logit of “{_winner(run)}” so far", tuple(logits), "computed"),
     )

@@ -13,7 +13,7 @@ from minillm import Transformer
 from minillm.tokens import encode, pieces
 from minillm.transformer import Block
 
-__all__ = ["LONGEST", "Pass", "Seen", "follow", "watch"]
+__all__ = ["LONGEST", "Pass", "Seen", "follow", "logit_parts", "watch"]
 
 LONGEST = 24  # tokens of the reader's text whose labels a heat map of half the width can show
 LIKELIEST = 4  # next tokens shown
@@ -76,6 +76,9 @@ class Pass:
         likeliest: the next tokens with their probabilities, the first one first.
         readings: what the head makes of the last token's stream, after the embedding and after
             each half of each layer: (token, probability).
+        lengths: of the last token's stream, at these places.
+        parts: what the embedding, and each half of each layer, adds to the likeliest next token's
+            logit; their sum is the logit.
     """
 
     tokens: tuple[int, ...]
@@ -84,6 +87,8 @@ class Pass:
     layers: tuple[Seen, ...]
     likeliest: tuple[tuple[str, float], ...]
     readings: tuple[tuple[str, float], ...]
+    lengths: tuple[float, ...]
+    parts: tuple[float, ...]
 
 
 @torch.no_grad()
@@ -96,6 +101,7 @@ def follow(model: Transformer, tokenizer: Tokenizer, text: str) -> Pass:
     streams = [model.embed(batch), *(x for layer in layers for x in (layer.middle, layer.out))]
     last = torch.stack([stream[0, -1] for stream in streams])  # (1 + 2 layers, C)
     best = model.head(model.norm(last)).softmax(-1).topk(LIKELIEST)
+    parts = logit_parts(model, last, int(best.indices[-1, 0]))
     named = [
         tuple(zip(pieces(tokenizer, ids), found, strict=True))
         for ids, found in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -107,4 +113,24 @@ def follow(model: Transformer, tokenizer: Tokenizer, text: str) -> Pass:
         layers=layers,
         likeliest=named[-1],
         readings=tuple(row[0] for row in named),
+        lengths=tuple(last.norm(dim=-1).tolist()),
+        parts=tuple(parts.tolist()),
     )
+
+
+@torch.no_grad()
+def logit_parts(model: Transformer, stream: Tensor, token: int) -> Tensor:
+    """Direct logit attribution: what each stretch of a residual stream adds to a token's logit.
+
+    Given the scale of the last norm, norm and head are linear, so the parts add up to the logit
+    exactly. Source: Elhage et al., A Mathematical Framework for Transformer Circuits, 2021.
+
+    Args:
+        stream: (P, C), one position's stream after each stretch; the last one goes to the head.
+
+    Returns:
+        (P,), in units of logits; the first one is what the stream begins with.
+    """
+    parts = stream.diff(dim=0, prepend=torch.zeros_like(stream[:1]))  # (P, C)
+    scale = (stream[-1].square().mean() + model.norm.eps).sqrt()
+    return parts @ (model.head.weight[token] * model.norm.weight) / scale

@@ -1,6 +1,10 @@
 """Attention of a call (`minillm.fast.kernels.layers`): one head of keys, and all its queries.
 
-Dimensions: T new tokens, S cached + new keys, H query heads, G key/value heads, D head dim.
+Keys and values lie in blocks (`minillm.serving.paged_cache`), which a row's table names in order; a
+row of a contiguous cache is one block.
+
+Dimensions: T new tokens, S cached + new keys, H query heads, G key/value heads, P slots of a block,
+D head dim.
 """
 
 from typing import Any
@@ -9,7 +13,7 @@ import numba
 import numpy as np
 
 from minillm.fast.kernels.call import BYTES, QKV
-from minillm.fast.kernels.memory import byte_pointer, exp, in_order, pointer
+from minillm.fast.kernels.memory import byte_pointer, exp, in_order, pointer, word_pointer
 from minillm.fast.kernels.panels import PANEL, dots, multiply
 
 __all__ = ["attend"]
@@ -58,16 +62,21 @@ def _softmax(weights: Any, visible: Any, start: int) -> None:
 
 
 @in_order
+def _place(call: Any, layer: int, b: int, g: int, slot: int) -> int:
+    """Where a slot of a row's head begins, in bytes."""
+    table = numba.carray(word_pointer(call.tables), (call.B, call.row_blocks))
+    block = layer * call.blocks + table[b, slot // call.slots]
+    return ((block * call.G + g) * call.slots + slot % call.slots) * call.D * BYTES
+
+
+@in_order
 def attend(call: Any, layer: int, part: int, own: int) -> None:
     """One key head of one batch row: store its new keys and values, and answer its queries."""
-    T, H, G, D, slots = call.T, call.H, call.G, call.D, call.slots
-    room = own + call.room
+    T, H, G, D, P = call.T, call.H, call.G, call.D, call.slots
+    room, listed = own + call.room, call.row_blocks > 1
     b, g, shared = part // G, part % G, H // G
     start = call.starts[b]
     width = call.parts[QKV] * PANEL
-    head = (((layer * call.B + b) * G + g) * slots) * D * BYTES
-    keys = numba.carray(pointer(call.keys + head), (slots, D))
-    values = numba.carray(pointer(call.values + head), (slots, D))
     turn = call.turns[b] * D * BYTES
     cos = numba.carray(pointer(call.cos + turn), (T, D))
     sin = numba.carray(pointer(call.sin + turn), (T, D))
@@ -76,10 +85,19 @@ def attend(call: Any, layer: int, part: int, own: int) -> None:
     for t in range(T):
         k = rows[t, (H + g) * D : (H + g + 1) * D]
         _rotate(k, cos[t], sin[t])
+        place = _place(call, layer, b, g, start + t)
+        key = numba.carray(pointer(call.keys + place), (D,))
+        value = numba.carray(pointer(call.values + place), (D,))
         for i in range(D):
-            keys[start + t, i] = k[i]
-            values[start + t, i] = rows[t, (H + G + g) * D + i]
+            key[i] = k[i]
+            value[i] = rows[t, (H + G + g) * D + i]
     S = start + T
+    values, step = call.values + _place(call, layer, b, g, 0), D * BYTES
+    if listed:
+        places = numba.carray(word_pointer(own + call.places), (S,))
+        for s in range(S):
+            places[s] = _place(call, layer, b, g, s)
+        values, step = call.values, own + call.places
     padded = (S + _EIGHTH - 1) // _EIGHTH * _EIGHTH
     weights = numba.carray(pointer(room), (shared, padded))
     for t in range(T):
@@ -91,9 +109,11 @@ def attend(call: Any, layer: int, part: int, own: int) -> None:
                 query[i] *= np.float32(1) / np.sqrt(np.float32(D))
         at = call.qkv + ((b * T + t) * width + first) * BYTES
         size, row = D * BYTES, padded * BYTES
-        dots(at, size, call.keys + head, size, D, room, row, shared, S, 32)
+        for s in range(0, S, P):
+            keys, weight = call.keys + _place(call, layer, b, g, s), room + s * BYTES
+            dots(at, size, keys, size, D, weight, row, shared, min(P, S - s), 32)
         for h in range(shared):
             _softmax(weights[h], visible[t], start)
         out = call.read + ((b * T + t) * H * D + first) * BYTES
         for i in range(0, D * BYTES, PANEL * BYTES):
-            multiply(call.values + head + i, size, 32, room, row, S, out + i, size, shared, False)
+            multiply(values + i, step, 32, room, row, S, out + i, size, shared, listed)

@@ -22,10 +22,12 @@ QKV, ATTEND, OUT, GATE_UP, DOWN, HEAD = KINDS = range(6)  # of phases; five of e
 EACH = (
     *("first", "last", "threads", "B", "T", "slots", "x", "logits"),
     *("keys", "values", "cos", "sin", "mask", "mask_turn", "embedded"),
+    *("tables", "row_blocks", "blocks"),
 )
 _SAME = (
     *("phases", "norms", "qkv", "read", "gated", "own", "own_bytes", "width", "silu", "skips"),
-    *("opened", "layer_bytes", "scale_bytes", "room", "steps", "codes", "L", "H", "G", "D", "C"),
+    *("opened", "layer_bytes", "scale_bytes", "room", "places", "steps", "codes"),
+    *("L", "H", "G", "D", "C"),
 )
 CALL = np.dtype(
     [("number", np.int64)]  # first, where threads look for the next call

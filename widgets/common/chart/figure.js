@@ -40,7 +40,10 @@ export default () => {
     },
     async render(context) {
       const drawn = await figure;
-      return context.signal?.aborted ? undefined : drawn.render(context);
+      if (context.signal?.aborted) return undefined;
+      const { el } = context;
+      new ResizeObserver(() => el.style.setProperty("--tall", `${el.offsetHeight}px`)).observe(el);
+      return drawn.render(context);
     },
   };
 };

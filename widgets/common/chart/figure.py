@@ -16,6 +16,13 @@ from ipywidgets import widget_serialization
 
 __all__ = ["Figure"]
 
+_CONFIG = {
+    "responsive": True,  # else 700 pixels wide
+    "displaylogo": False,
+    "displayModeBar": "hover",
+    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+}
+
 
 def _load_widget() -> None:
     """Import plotly's widget without a grammar of web addresses that takes 2 s to build.
@@ -59,7 +66,13 @@ class Figure(go.FigureWidget):
     """
 
     _esm = Path(__file__).with_name("figure.js").read_text(encoding="utf-8")
+    _config = traitlets.Dict(_CONFIG).tag(sync=True)
     bundle = traitlets.Instance(_Bundle).tag(sync=True, **widget_serialization)
+
+    @traitlets.validate("_config")
+    def _keep_config(self, _proposal: object) -> dict[str, object]:
+        """Plotly sets its own; what is set again after that may miss the first drawing."""
+        return _CONFIG
 
     @traitlets.default("bundle")
     def _default_bundle(self) -> _Bundle:

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from widgets.common.theme import SERIES, STATES
+from widgets.common.theme import SERIES, STATES, TAGS
 
 __all__ = [
     "BLANK",
+    "FULL",
     "LONGEST",
     "Bar",
     "Bars",
@@ -42,8 +43,8 @@ __all__ = [
 ]
 
 BLANK = 255  # the byte of a heat map that is left empty
+FULL = 12  # columns of the film's page; a panel's `share` is how many it takes
 LONGEST = 18  # characters shown of a cell's text; the tooltip has the rest
-TAGS = ("measured", "computed", "cited")
 Json = dict[str, Any]
 
 
@@ -69,6 +70,11 @@ def width(text: str) -> int:
 def _runs(values: Sequence[str]) -> list[list[Any]]:
     """One value per step, as a history."""
     return [[i, v] for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
+
+
+def _placed(panel: Panel) -> Json:
+    """Where a panel stands: columns of the page, and how many panels stand beside it in a stack."""
+    return {"share": panel.share, "stack": panel.stack}
 
 
 def _compact(**fields: Any) -> Json:
@@ -181,6 +187,8 @@ class Lane:
         notes: one text per step, or a single one.
         start: the step at which the lane appears.
         baseline: what the trick is compared with; drawn quietly.
+        prose: its cells are read as one running text.
+        line: a line runs through its cells.
     """
 
     label: str
@@ -189,6 +197,8 @@ class Lane:
     notes: str | tuple[str, ...] = ""
     start: int = 0
     baseline: bool = False
+    prose: bool = False
+    line: bool = False
 
     def __post_init__(self) -> None:
         name = f"bars of lane {self.label!r}"
@@ -206,22 +216,37 @@ class Lane:
                 notes=_runs(notes) if any(notes) else None,
                 start=self.start or None,
                 baseline=self.baseline,
+                prose=self.prose,
+                line=self.line,
             ),
         }
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """Lanes one below the other. `unit` names the axis of their bars."""
+    """Lanes one below the other. `unit` names the axis of their bars.
+
+    Args:
+        recent: only so many are shown, those that began last.
+    """
 
     lanes: tuple[Lane, ...]
     title: str = ""
     unit: str = ""
-    half: bool = False
+    recent: int | None = None
+    share: int = FULL
+    stack: int = 1
 
     def cells(self) -> Iterator[Cell]:
         for lane in self.lanes:
             yield from lane.cells
+
+    def shown(self, step: int) -> tuple[int, int]:
+        """The lanes that have their place at `step`, begun or not: from, up to."""
+        begun = sum(lane.start <= step for lane in self.lanes)
+        most = self.recent or len(self.lanes)
+        end = min(len(self.lanes), max(begun, most))
+        return max(0, end - most), end
 
     @property
     def span(self) -> float:
@@ -238,7 +263,8 @@ class Lanes:
         return {
             "kind": "lanes",
             "lanes": [lane.to_json() for lane in self.lanes],
-            **_compact(title=self.title, unit=self.unit, half=self.half),
+            **_compact(title=self.title, unit=self.unit, recent=self.recent),
+            **_placed(self),
             "span": self.span,
             "end": self.end,
         }
@@ -256,8 +282,9 @@ class Grid:
     row_labels: tuple[str, ...] = ()
     column_labels: tuple[str, ...] = ()
     title: str = ""
-    half: bool = False
     most: int = LONGEST
+    share: int = FULL
+    stack: int = 1
 
     def __post_init__(self) -> None:
         columns = {len(row) for row in self.rows}
@@ -287,9 +314,9 @@ class Grid:
         return {
             "kind": "grid",
             "rows": rows,
+            **_placed(self),
             **_compact(
                 title=self.title,
-                half=self.half,
                 row_labels=self.row_labels,
                 column_labels=self.column_labels,
             ),
@@ -336,7 +363,9 @@ class Heat:
     Args:
         marks: (step, area or None): the outlined area from that step on.
         row_links, column_links: a link for each row or column, as in `Cell.link`.
-        sweep: rows fill from top to bottom when stepping, in the order of computation.
+        sweep: when stepping, cells change in the order of computation: "down", row by row, or
+            "right", column by column.
+        arcs: the outlined row is drawn over the text too, from its cell to those it looks at.
         sentences: what there is to say about cells.
         tips: for each cell, row by row, which of the sentences is said of it.
     """
@@ -355,8 +384,10 @@ class Heat:
     row_links: tuple[str, ...] = ()
     column_links: tuple[str, ...] = ()
     title: str = ""
-    sweep: bool = False
-    half: bool = False
+    sweep: str = ""
+    arcs: bool = False
+    share: int = FULL
+    stack: int = 1
     sentences: tuple[str, ...] = ()
     tips: bytes = b""
 
@@ -422,6 +453,7 @@ class Heat:
             "low": self.low,
             "high": self.high,
             "patches": [patch.to_json() for patch in self.patches],
+            **_placed(self),
             **_compact(
                 states=self.states,
                 marks=marks,
@@ -433,7 +465,7 @@ class Heat:
                 column_links=self.column_links,
                 title=self.title,
                 sweep=self.sweep,
-                half=self.half,
+                arcs=self.arcs,
                 sentences=self.sentences,
                 tips=base64.b64encode(self.tips).decode(),
             ),
@@ -476,7 +508,8 @@ class Bars:
     series: tuple[str, ...]
     history: tuple[BarsAt, ...]
     high: float = 1.0
-    half: bool = False
+    share: int = FULL
+    stack: int = 1
 
     def __post_init__(self) -> None:
         for name in self.series:
@@ -496,7 +529,7 @@ class Bars:
             "series": self.series,
             "history": entries,
             "high": self.high,
-            **_compact(half=self.half),
+            **_placed(self),
         }
 
 
@@ -522,6 +555,21 @@ class Number:
 Panel = Lanes | Grid | Heat | Bars
 
 
+def _named(panel: Panel) -> set[str]:
+    """The states and series that a panel needs a legend for; what labels name needs none."""
+    if isinstance(panel, Bars):
+        return set()
+    if isinstance(panel, Heat):
+        return set(panel.states)
+    states = {change.state for cell in panel.cells() for change in cell.history}
+    if isinstance(panel, Grid):
+        return states
+    if all(lane.prose for lane in panel.lanes):
+        states -= {"free"}  # not drawn
+    each = [{bar.series for bar in lane.bars} for lane in panel.lanes]
+    return states.union(*(series for series in each if len(series) > 1))
+
+
 @dataclass(frozen=True)
 class Film:
     """All steps of one explorer.
@@ -533,6 +581,8 @@ class Film:
             number of steps. Without captions there is nothing to show, and the player says so.
         unit: what a step is called ("step", "round", "pass").
         first: the number shown for the first step.
+        opening: the step that is shown at first, from 0.
+        aside: columns of the page for numbers and legend.
     """
 
     title: str
@@ -542,6 +592,8 @@ class Film:
     hint: str = ""
     unit: str = "step"
     first: int = 1
+    opening: int = 0
+    aside: int = FULL
 
     def __post_init__(self) -> None:
         for name, values in self._per_step():
@@ -574,24 +626,15 @@ class Film:
                 yield from panel.cells()
 
     @property
-    def states(self) -> tuple[str, ...]:
-        """The states that occur, in the order of the course's legend."""
-        used = {change.state for cell in self.cells() for change in cell.history}
+    def legends(self) -> tuple[tuple[str, ...], ...]:
+        """For each panel, the states and series that it is the first to show."""
+        known: set[str] = set()
+        found = []
         for panel in self.panels:
-            if isinstance(panel, Heat):
-                used |= set(panel.states)
-        return tuple(name for name in STATES if name in used)
-
-    @property
-    def series(self) -> tuple[str, ...]:
-        """The series that occur, in the order of the course's legend."""
-        used: set[str] = set()
-        for panel in self.panels:
-            if isinstance(panel, Bars):
-                used |= set(panel.series)
-            elif isinstance(panel, Lanes):
-                used |= {bar.series for lane in panel.lanes for bar in lane.bars}
-        return tuple(name for name in SERIES if name in used)
+            names = _named(panel)
+            found.append(tuple(name for name in (*STATES, *SERIES) if name in names - known))
+            known |= names
+        return tuple(found)
 
     def to_json(self) -> Json:
         return {
@@ -600,9 +643,9 @@ class Film:
             "unit": self.unit,
             "first": self.first,
             "steps": self.steps,
+            "aside": self.aside,
             "captions": list(self.captions),
             "panels": [panel.to_json() for panel in self.panels],
             "numbers": [number.to_json() for number in self.numbers],
-            "states": list(self.states),
-            "series": list(self.series),
+            "legends": [list(names) for names in self.legends],
         }

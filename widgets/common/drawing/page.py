@@ -6,10 +6,12 @@ import textwrap
 import unicodedata
 from xml.sax.saxutils import escape, quoteattr
 
+from minillm.tokens import END_OF_TEXT
 from widgets.common.drawing.film import LONGEST, width
-from widgets.common.theme import DARK, LIGHT, STATES, Surface
+from widgets.common.strings import say
+from widgets.common.theme import DARK, LIGHT, STATES, TAGS, Surface
 
-__all__ = ["PAD", "WIDTH", "Page", "bare", "shortened", "visible"]
+__all__ = ["PAD", "WIDTH", "Page", "bare", "readable", "shortened", "visible"]
 
 WIDTH, PAD = 960, 20  # the card and its padding
 SANS = "system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -37,6 +39,15 @@ def bare(text: str) -> str:
     return text.strip(" ") or text
 
 
+def readable(text: str) -> str:
+    """A token as part of a running text: the one that begins every text says so.
+
+    >>> readable("<|endoftext|>"), readable(" cat")
+    ('start: ', ' cat')
+    """
+    return "start: " if text == END_OF_TEXT else text
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     while width(text) > most:
         text = text.removesuffix("…")[:-1] + "…"
@@ -46,10 +57,11 @@ def shortened(text: str, most: int = LONGEST) -> str:
 class Page:
     """The growing drawing: `y` is where the next thing goes."""
 
-    def __init__(self, dark: bool) -> None:
-        self.dark = dark
+    def __init__(self, dark: bool, width: int = WIDTH) -> None:
+        self.dark, self.width = dark, width
         self.surface: Surface = DARK if dark else LIGHT
         self.parts: list[str] = []
+        self.places: dict[str, tuple[int, int]] = {}  # of links: the middle of a cell's top
         self.y = 0
 
     def rect(self, x: int, y: int, w: int, h: int, fill: str, r: int = 0, **more: str) -> None:
@@ -71,19 +83,21 @@ class Page:
         muted: bool = False,
         mono: bool = False,
         struck: bool = False,
+        upright: bool = False,
     ) -> None:
         fill = colour or (self.surface.muted if muted else self.surface.text)
         extra = ' font-weight="650"' if bold else ""
         extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
         extra += f' font-family="{MONO}"' if mono else ""
         extra += ' text-decoration="line-through"' if struck else ""
+        extra += f' transform="rotate(-90 {x} {y})"' if upright else ""
         self.parts.append(
             f'<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{extra}>'
             f"{escape(visible(text))}</text>"
         )
 
     def paragraph(self, text: str, x: int = PAD, muted: bool = False) -> None:
-        for line in textwrap.wrap(text, (WIDTH - PAD - x) // 7):
+        for line in textwrap.wrap(text, (self.width - PAD - x) // 7):
             self.y += 20
             self.text(x, self.y, line, muted=muted)
 
@@ -91,6 +105,28 @@ class Page:
         self.parts.append(
             f'<path transform="translate({x} {y})" d="{path}" fill="none" stroke="{colour}" '
             'stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round"/>'
+        )
+
+    def tag(self, x: int, y: int, name: str) -> int:
+        """Where a number comes from, as glyph and word; returns the room that it takes."""
+        word = say(f"tag.{name}")
+        self.glyph(x, y - 9, TAGS[name], self.surface.muted)
+        self.text(x + 14, y, word, 12, muted=True)
+        return 14 + 7 * len(word)
+
+    def put(self, part: Page, x: int, y: int) -> None:
+        """What another page drew, at a place of this one."""
+        self.parts += [f'<g transform="translate({x} {y})">', *part.parts, "</g>"]
+        for link, (across, down) in part.places.items():
+            self.places.setdefault(link, (x + across, y + down))
+
+    def arc(self, link: str, other: str, width: int) -> None:
+        """From one cell to another, over their text."""
+        (x1, y1), (x2, y2) = self.places[link], self.places[other]
+        y = min(y1, y2) - 4 - min(34, abs(x1 - x2) // 6)
+        self.parts.append(
+            f'<path d="M{x1} {y1}C{x1} {y} {x2} {y} {x2} {y2}" fill="none" '
+            f'stroke="{STATES["computed"].tone(self.dark).line}" stroke-width="{width}"/>'
         )
 
     def cell(

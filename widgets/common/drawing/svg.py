@@ -3,26 +3,39 @@
 `picture(film, step)` looks like the player at that step. It is deterministic and all of its
 coordinates are whole pixels, so that nbval can compare it byte for byte. `summary` is its line
 of text; it gives computed and cited numbers only, since measured ones differ between machines.
-`Pictured` puts both beside a widget's live view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from widgets.common.drawing.film import BLANK, Bars, Cell, Film, Grid, Heat, Lane, Lanes
+from widgets.common.drawing.film import (
+    BLANK,
+    FULL,
+    Bars,
+    Cell,
+    Film,
+    Grid,
+    Heat,
+    Lane,
+    Lanes,
+    width,
+)
 from widgets.common.drawing.page import PAD, WIDTH, Page, shortened
 from widgets.common.strings import say
 from widgets.common.theme import DIVERGING, SEQUENTIAL, SERIES, STATES
 
-__all__ = ["Pictured", "picture", "summary"]
+__all__ = ["picture", "summary"]
 
+GUTTER = 16  # between panels that stand side by side
 HEAD = 130  # the column of lane labels
 CELL, GAP, CHAR = 26, 4, 8  # a cell's height, the gap between cells, a monospaced character
 DENSE = 96  # as in player.js: a longer lane shows small squares
 SAMPLES = 64  # a heat map is drawn with at most this many rows and columns
 SHADES = 16  # colours of a scale
+FAINT = 0.04  # as in player.js: a weight below it has no arc
 _LEAST = 3  # characters that are still worth showing
 
 
@@ -37,14 +50,39 @@ def picture(film: Film, step: int, dark: bool = False) -> str:
     if film.steps == 0:
         page.paragraph(say("player.empty"))
     else:
-        page.text(WIDTH - PAD, 32, _position(film, step, "player.short"), anchor="end", muted=True)
-        for panel in film.panels:
-            page.y += 12
-            _DRAW[type(panel)](page, panel, step)
-        _numbers(page, film, step)
-        _legend(page, film)
+        page.text(
+            page.width - PAD, 32, _position(film, step, "player.short"), anchor="end", muted=True
+        )
         _caption(page, film.captions[step])
+        _panels(page, film, step)
     return page.document(summary(film, step))
+
+
+def _panels(page: Page, film: Film, step: int) -> None:
+    """Each panel, and the numbers last, where the page of twelve columns first has room for it."""
+    tops = [page.y] * FULL
+
+    @contextmanager
+    def placed(share: int) -> Iterator[Page]:
+        start = min(range(FULL - share + 1), key=lambda c: max(tops[c : c + share]))
+        top, room = max(tops[start : start + share]), WIDTH - 2 * PAD
+        part = Page(page.dark, room * share // FULL + 2 * PAD - (GUTTER if share < FULL else 0))
+        yield part
+        page.put(part, room * start // FULL, top)
+        tops[start : start + share] = [top + part.y] * share
+
+    for panel, names in zip(film.panels, film.legends, strict=True):
+        with placed(panel.share) as part:
+            part.y = 12
+            if not isinstance(panel, Bars):
+                _head(part, panel.title, names)
+            _DRAW[type(panel)](part, panel, step)
+    with placed(film.aside) as part:
+        _numbers(part, film, step)
+    page.y = max(tops)
+    for panel in film.panels:
+        if isinstance(panel, Heat) and panel.arcs:
+            _arcs(page, panel, step)
 
 
 def summary(film: Film, step: int) -> str:
@@ -58,25 +96,6 @@ def summary(film: Film, step: int) -> str:
     return " ".join(line.split())
 
 
-class Pictured:
-    """Mixin for widgets: adds `picture()` and `summary()` to what a notebook stores.
-
-    Stands before the widget class: `class Explorer(Pictured, ipywidgets.VBox)`.
-    """
-
-    def picture(self) -> str:
-        raise NotImplementedError
-
-    def summary(self) -> str:
-        raise NotImplementedError
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        static = {"image/svg+xml": self.picture(), "text/plain": self.summary()}
-        return {**data, **static}, metadata
-
-
 def _position(film: Film, step: int, key: str) -> str:
     last = film.steps - 1 + film.first
     return say(key, unit=film.unit, step=step + film.first, steps=last)
@@ -87,34 +106,71 @@ def _room(cell: Cell) -> int:
     return 30 + CHAR * max(1, cell.width)
 
 
-def _panel_title(page: Page, title: str) -> None:
-    if title:
-        page.y += 16
-        page.text(PAD, page.y, title, 13, muted=True)
-        page.y += 8
+def _head(page: Page, title: str, names: Sequence[str] = ()) -> None:
+    """A panel's title, and beside it what its states and series mean."""
+    page.text(PAD, page.y + 15, title, 13, muted=True)
+    x = PAD + (7 * len(title) + 16 if title else 0)
+    for name in names:
+        label = (STATES[name] if name in STATES else SERIES[name]).label
+        room = 34 + 7 * len(label) + 16
+        if x + room > page.width and x > PAD:
+            x, page.y = PAD, page.y + 24
+        if name in STATES:
+            page.cell(x, page.y, 26, 20, name)
+        else:
+            page.rect(x, page.y + 4, 26, 12, SERIES[name].colour(page.dark), 3)
+        page.text(x + 34, page.y + 15, label, 12, muted=True)
+        x += room
+    page.y += 28 if title or names else 0
 
 
 def _lanes(page: Page, panel: Lanes, step: int) -> None:
-    _panel_title(page, panel.title)
     left = PAD + HEAD
     has_cells = any(lane.cells for lane in panel.lanes)
     has_bars = any(lane.bars for lane in panel.lanes)
-    right = WIDTH - PAD - (300 if has_cells and has_bars else 0)
-    for lane in panel.lanes:
+    right = page.width - PAD - (300 if has_cells and has_bars else 0)
+    if any(lane.prose for lane in panel.lanes):
+        page.y += 14  # for arcs
+    for lane in panel.lanes[slice(*panel.shown(step))]:
         if step < lane.start:
             continue
         note = lane.notes if isinstance(lane.notes, str) else lane.notes[step]
         page.text(PAD, page.y + 12, lane.label, 14, bold=True)
         page.text(PAD, page.y + 26, note, 11, muted=True)
-        bottom = _flow(page, lane.cells, step, left, right) if lane.cells else page.y + CELL
+        draw = _prose if lane.prose else _flow
+        if lane.line:
+            page.rect(left, page.y + 19, right - left, 3, SERIES["baseline"].colour(page.dark))
+        bottom = draw(page, lane.cells, step, left, right) if lane.cells else page.y + CELL
         if lane.bars:
             start = right + 2 * GAP if has_cells else left
-            _track(page, lane, step, start, WIDTH - PAD - start, panel.span)
+            _track(page, lane, step, start, page.width - PAD - start, panel.span)
         page.y = max(bottom, page.y + 30) + 10
     if has_bars and panel.span > 0:
         page.text(right + 2 * GAP if has_cells else left, page.y + 4, "0", 11, muted=True)
-        page.text(WIDTH - PAD, page.y + 4, panel.end, 11, anchor="end", muted=True)
+        page.text(page.width - PAD, page.y + 4, panel.end, 11, anchor="end", muted=True)
         page.y += 8
+
+
+def _prose(page: Page, cells: Sequence[Cell], step: int, left: int, right: int) -> int:
+    """Cells as one running text; returns where it ends."""
+    x, y = left, page.y
+    for cell in cells:
+        now = cell.at(step)
+        if now is None or now.state == "free":
+            continue
+        w = CHAR * width(now.text or "")
+        if x + w > right and x > left:
+            x, y = left, y + CELL
+        tone = STATES[now.state].tone(page.dark)
+        if cell.link:
+            page.places[cell.link] = (x + w // 2, y)
+        page.rect(x, y, w, CELL - 2, tone.fill)
+        page.rect(x, y + CELL - 4, w, 2, tone.line)
+        text = now.text or ""
+        lead = len(text) - len(text.lstrip(" "))  # SVG drops white space in front
+        page.text(x + CHAR * lead, y + 16, text[lead:], 13, tone.ink, mono=True)
+        x += w
+    return y + CELL
 
 
 def _flow(page: Page, cells: Sequence[Cell], step: int, left: int, right: int) -> int:
@@ -154,11 +210,10 @@ def _track(page: Page, lane: Lane, step: int, x: int, room: int, span: float) ->
 
 
 def _grid(page: Page, panel: Grid, step: int) -> None:
-    _panel_title(page, panel.title)
     count = len(panel.rows[0]) if panel.rows else 0
     left = PAD + (60 if panel.row_labels else 0)
-    wanted = [30 + CHAR * max(1, width) for width in panel.widths]
-    room = WIDTH - PAD - left - GAP * (count - 1)
+    wanted = [30 + CHAR * max(1, characters) for characters in panel.widths]
+    room = page.width - PAD - left - GAP * (count - 1)
     squeezed = sum(wanted) > room  # then texts are cut, or left out: state and glyph stay
     widths = [max(6, room // count)] * count if squeezed else wanted
     most = (widths[0] - 24) // CHAR if squeezed else panel.most
@@ -190,12 +245,19 @@ def _grid(page: Page, panel: Grid, step: int) -> None:
 
 
 def _heat(page: Page, panel: Heat, step: int) -> None:
-    _panel_title(page, panel.title)
     rows, columns = min(panel.rows, SAMPLES), min(panel.columns, SAMPLES)
-    left = PAD + (HEAD if panel.row_labels else 0)
-    wide = max(2, min(20, (WIDTH - PAD - left) // columns, 420 // rows))
-    tall = min(20, max(wide, 160 // rows))  # few rows of many columns
+    tall = max(2, min(20, 300 // rows))
+    named = panel.row_labels and tall >= 11
+    left = PAD + (min(HEAD, 7 * max(map(width, panel.row_labels)) + 14) if named else 0)
+    wide = max(2, min(20, (page.width - PAD - left) // columns, 3 * tall))
     inset = 1 if wide >= 6 else 0
+    if panel.column_labels and wide >= 11:
+        labels = [shortened(label) for label in panel.column_labels[:columns]]
+        page.y += 7 * max(map(width, labels)) + 8
+        for c, label in enumerate(labels):
+            page.text(
+                left + c * wide + wide // 2 + 4, page.y - 6, label, 11, muted=True, upright=True
+            )
     page.rect(left, page.y, columns * wide, rows * tall, page.surface.soft)
     field = panel.at(step)
     paths: dict[str, list[str]] = {}
@@ -206,7 +268,7 @@ def _heat(page: Page, panel: Heat, step: int) -> None:
                 x, y, w, h = left + c * wide, page.y + r * tall, wide - inset, tall - inset
                 paths.setdefault(colour, []).append(f"M{x} {y}h{w}v{h}h-{w}z")
     page.parts += [f'<path fill="{fill}" d="{"".join(d)}"/>' for fill, d in paths.items()]
-    if panel.row_labels and tall >= 11:
+    if named:
         for r, label in enumerate(panel.row_labels[:rows]):
             y = page.y + r * tall + tall // 2 + 4
             page.text(left - 8, y, shortened(label), 11, anchor="end", muted=True)
@@ -219,9 +281,32 @@ def _heat(page: Page, panel: Heat, step: int) -> None:
         h = max(1, area.rows * down // panel.rows)
         page.rect(x, y, w, h, "none", 3, stroke=page.surface.text, stroke_width="2")
     page.y += rows * tall + 6
-    if panel.row_title or panel.column_title:
-        page.text(left, page.y + 12, f"{panel.row_title} × {panel.column_title}", 11, muted=True)
-        page.y += 18
+    axes = " × ".join(filter(None, (panel.row_title, panel.column_title)))
+    page.text(left, page.y + 12, axes, 11, muted=True)
+    if not panel.states:
+        _scale(page, panel, left + 6 * len(axes) + 30)
+    page.y += 18 if axes or not panel.states else 0
+
+
+def _scale(page: Page, panel: Heat, x: int) -> None:
+    """The colours from the lowest value to the highest."""
+    page.text(x - 6, page.y + 12, f"{panel.low:g}", 11, anchor="end", muted=True)
+    wide = max(2, min(8, (page.width - PAD - x - 24) // SHADES))
+    for shade in range(SHADES):
+        colour = _tint(panel, round(254 * shade / (SHADES - 1)), page.dark)
+        page.rect(x + wide * shade, page.y + 3, wide, 10, colour)
+    page.text(x + wide * SHADES + 6, page.y + 12, f"{panel.high:g}", 11, muted=True)
+
+
+def _arcs(page: Page, panel: Heat, step: int) -> None:
+    """The outlined row over the text, from its cell to those it looks at."""
+    area = next((area for at, area in reversed(panel.marks) if at <= step), None)
+    if area:
+        start = area.row * panel.columns
+        row = panel.at(step)[start : start + panel.columns]
+        for link, byte in zip(panel.row_links, row, strict=True):
+            if FAINT <= byte / 254 <= 1:
+                page.arc(panel.row_links[area.row], link, 1 + round(5 * byte / 254))
 
 
 def _shade(
@@ -234,6 +319,11 @@ def _shade(
     if panel.states:
         state = panel.states[byte]
         return None if state == "free" else STATES[state].tone(dark).fill
+    return _tint(panel, byte, dark)
+
+
+def _tint(panel: Heat, byte: int, dark: bool) -> str:
+    """Colour of a value on the panel's scale."""
     stops = (DIVERGING if panel.scale == "diverging" else SEQUENTIAL)[dark]
     x = round(byte / 254 * (SHADES - 1)) / (SHADES - 1) * (len(stops) - 1)
     k = min(int(x), len(stops) - 2)
@@ -244,27 +334,29 @@ def _shade(
 
 
 def _bars(page: Page, panel: Bars, step: int) -> None:
+    """A table: a column for each group, a row for each series, in every cell a bar and number."""
     now = next((entry for entry in reversed(panel.history) if entry.step <= step), None)
     if now is None:
         return
-    _panel_title(page, now.title)
-    tall, wide, x = 100, 24, PAD
-    base = page.y + tall + 16
+    _head(page, now.title)
+    left, tall = PAD + HEAD, 22
+    columns = max(len(entry.labels) for entry in panel.history)
+    room = (page.width - PAD - left) // max(1, columns)
+    for s, name in enumerate(panel.series):
+        y = page.y + 22 + tall * s
+        page.text(left - 8, y + 15, SERIES[name].label, 12, anchor="end", muted=True)
     for g, (label, group) in enumerate(zip(now.labels, now.values, strict=True)):
-        room = len(group) * (wide + GAP) + 20
+        x = left + g * room
         if g == now.chosen:
-            page.rect(x - 6, page.y, room - 8, tall + 44, page.surface.soft, 6)
+            page.rect(x - 4, page.y, room - 4, 26 + tall * len(group), page.surface.soft, 6)
+        page.text(x, page.y + 15, shortened(label, room // CHAR - 1), 13, mono=True)
         for s, value in enumerate(group):
-            height = min(tall, round(tall * value / panel.high))
-            at = x + s * (wide + GAP)
-            fill = SERIES[panel.series[s]].colour(page.dark)
-            page.rect(at, base - max(1, height), wide, max(1, height), fill)
+            y = page.y + 22 + tall * s
+            long = max(1, min(room - 50, round((room - 50) * value / panel.high)))
+            page.rect(x, y + 3, long, 15, SERIES[panel.series[s]].colour(page.dark))
             number = f"{value:.2f}".removeprefix("0")
-            page.text(at + wide // 2, base - height - 4, number, 10, anchor="middle", muted=True)
-        middle = x + (room - 20) // 2
-        page.text(middle, base + 18, shortened(label, 12), 12, anchor="middle", mono=True)
-        x += room
-    page.y = base + 30
+            page.text(x + long + 5, y + 15, number, 12, muted=True)
+    page.y += 30 + tall * len(panel.series)
 
 
 _DRAW: dict[type, Callable[[Page, Any, int], None]] = {
@@ -280,32 +372,16 @@ def _numbers(page: Page, film: Film, step: int) -> None:
     if film.numbers:
         page.y += 34
     for number in film.numbers:
-        value, label = number.at(step), f"{number.label} · {say('tag.' + number.tag)}"
-        room = max(13 * len(value), 7 * len(label)) + 30
-        if x + room > WIDTH and x > PAD:
+        value, label = number.at(step), number.label
+        told = round(6.4 * len(label)) + 12
+        room = max(13 * len(value), told + 14 + 7 * len(say(f"tag.{number.tag}"))) + 30
+        if x + room > page.width and x > PAD:
             x, page.y = PAD, page.y + 54
         page.text(x, page.y, value, 22, bold=True)
         page.text(x, page.y + 18, label, 12, muted=True)
+        page.tag(x + told, page.y + 18, number.tag)
         x += room
     page.y += 22 if film.numbers else 0
-
-
-def _legend(page: Page, film: Film) -> None:
-    x = PAD
-    page.y += 14
-    for name, label in [(n, STATES[n].label) for n in film.states] + [
-        (n, SERIES[n].label) for n in film.series
-    ]:
-        room = 34 + 7 * len(label) + 16
-        if x + room > WIDTH and x > PAD:
-            x, page.y = PAD, page.y + 26
-        if name in STATES:
-            page.cell(x, page.y, 26, 20, name)
-        else:
-            page.rect(x, page.y + 4, 26, 12, SERIES[name].colour(page.dark), 3)
-        page.text(x + 34, page.y + 15, label, 12, muted=True)
-        x += room
-    page.y += 26 if film.states or film.series else 0
 
 
 def _caption(page: Page, text: str) -> None:
@@ -315,7 +391,7 @@ def _caption(page: Page, text: str) -> None:
     height = page.y - top + 10
     page.parts.insert(bar, "")  # the ground lies under the text
     marker, page.parts = page.parts, []
-    page.rect(PAD, top, WIDTH - 2 * PAD, height, page.surface.soft)
+    page.rect(PAD, top, page.width - 2 * PAD, height, page.surface.soft)
     page.rect(PAD, top, 3, height, page.surface.accent)
     marker[bar] = "\n".join(page.parts)
     page.parts = marker

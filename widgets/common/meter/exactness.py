@@ -73,7 +73,7 @@ class Verdict:
             said = [Statement(OPEN, say("meter.empty"))]
         else:
             said = [self._tokens(), self._logits(), *self._cache()]
-        return Note(say("meter.heading"), tuple(said))
+        return Note(say("meter.heading"), tuple(said), tag="computed")
 
     def _tokens(self) -> Statement:
         if self.first is None:

@@ -4,8 +4,12 @@
 
 const RATES = [1, 2, 5, 10, 25, 50];
 const BLANK = 255;
+const HIGH = 12; // a heat map's height, in em
+const LOW = 10; // and on a narrow page
+const NARROW = 60; // a page of so many em, as in player.css
+const FLAT = 3; // a heat map's cell is at most so many times as wide as high
+const FAINT = 0.04; // a weight below it has no arc
 const DENSE = 96; // a lane of more cells shows them as small squares
-const TALL = 8; // a panel of more lanes scrolls
 const UNSEEN = { "aria-hidden": true };
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const JUMPS = {
@@ -56,7 +60,7 @@ export class Field {
     this.done = 0; // patches applied
   }
 
-  /** Goes to `step`; returns whether anything changed. */
+  /** Goes to `step`; returns the rows that may have changed, [from, up to], or null. */
   seek(step) {
     const { patches, done } = this;
     if (patches[done - 1]?.[0] > step) {
@@ -65,7 +69,9 @@ export class Field {
       this.done = 0;
     }
     while (patches[this.done]?.[0] <= step) this.apply(patches[this.done++]);
-    return this.done !== done;
+    const moved = patches.slice(Math.min(done, this.done), Math.max(done, this.done));
+    return moved.length ? moved.reduce(([from, end], [, row, , width, values]) =>
+      [Math.min(from, row), Math.max(end, row + values.length / width)], [Infinity, 0]) : null;
   }
 
   apply([step, row, column, width, values]) {
@@ -143,7 +149,7 @@ class CellView {
   constructor(cell, player, rows, r, c) {
     Object.assign(this, { cell, player, rows, r, c, index: null });
     this.label = make("bdi", "token");
-    this.node = make("div", "cell", { role: "gridcell", tabindex: r || c ? -1 : 0 }, this.label);
+    this.node = make("div", cell.detail ? "cell tall" : "cell", { role: "gridcell", tabindex: r || c ? -1 : 0 }, this.label);
     if (cell.detail) this.node.append(make("span", "detail", {}, cell.detail));
     // Room for its longest text, so that nothing moves.
     this.node.style.setProperty("--ch", cell.width);
@@ -209,18 +215,18 @@ function table(name, panel, player, rows) {
 // ---- panels: each has a node, a show(step, moving) and perhaps views of cells
 
 function lanesPanel(panel, player) {
-  const { lanes, span } = panel;
+  const { lanes, span, recent = lanes.length } = panel;
   const [node, views] = table("lanes", panel, player, lanes.map((lane) => lane.cells ?? []));
   const bars = span > 0;
-  const tall = lanes.length > TALL;
   node.classList.toggle("both", bars && lanes.some((lane) => lane.cells));
-  node.classList.toggle("tall", tall);
   const shows = lanes.map((lane, r) => {
     const note = make("span", "note");
     const head = make("div", "head", { role: "rowheader" }, make("b", "", {}, lane.label), note);
     const row = make("div", lane.baseline ? "lane baseline" : "lane", { role: "row" }, head);
+    row.classList.toggle("line", lane.line ?? false);
+    const kind = lane.prose ? " prose" : views[r].length > DENSE ? " dense" : "";
     if (views[r].length) {
-      row.append(make("div", views[r].length > DENSE ? "cells dense" : "cells",
+      row.append(make("div", `cells${kind}`,
         {}, ...views[r].flatMap((view) =>
           view.cell.arrow ? [make("i", "arrow"), view.node] : [view.node])));
     }
@@ -228,7 +234,8 @@ function lanesPanel(panel, player) {
     if (track) row.append(track.node);
     node.append(row);
     const tell = follow(lane.notes ?? [], textOf(note));
-    return (step) => {
+    return (step, from, end) => {
+      row.hidden = r < from || r >= end;
       row.classList.toggle("absent", step < (lane.start ?? 0));
       tell(step);
       track?.show(step);
@@ -236,21 +243,30 @@ function lanesPanel(panel, player) {
   });
   if (bars) node.append(make("div", "axis", UNSEEN, "0", make("span", "", {}, panel.end)));
   const show = (step) => {
-    shows.forEach((showLane) => showLane(step));
-    if (!tall) return;
-    requestAnimationFrame(() => { // the newest lane stays in sight
-      const { offsetTop, offsetHeight } = [...node.querySelectorAll(".lane:not(.absent)")].at(-1);
-      node.scrollTop = offsetTop + offsetHeight - node.offsetTop - node.clientHeight;
-    });
+    const begun = lanes.filter(({ start = 0 }) => start <= step).length;
+    const end = Math.min(lanes.length, Math.max(begun, recent));
+    shows.forEach((showLane) => showLane(step, end - recent, end));
   };
   return { node, views: views.flat(), show };
+}
+
+/** Bars of one series that touch, as one: what the browser paints counts, not what it shows. */
+export function joined(bars) {
+  return bars.reduce((all, bar) => {
+    const [step, start, end, series] = all.at(-1) ?? [];
+    if (end !== bar[1] || series !== bar[3]) return [...all, bar];
+    all[all.length - 1] = [step, start, bar[2], series];
+    return all;
+  }, []);
 }
 
 /** The bars of one lane on its panel's axis, uncovered as steps go by. */
 function trackView({ bars, label }, { span, unit = "" }, player) {
   const percent = (value) => `${(100 * value) / span}%`;
-  const all = make("div", "bar-run", {}, ...bars.map(([, start, end, series]) => make("i", "bar",
-    { "data-series": series, style: `left: ${percent(start)}; --length: ${percent(end - start)}` })));
+  const dense = bars.length > 64;
+  const all = make("div", dense ? "bar-run dense" : "bar-run", {},
+    ...(dense ? joined(bars) : bars).map(([, start, end, series]) => make("i", "bar",
+      { "data-series": series, style: `left: ${percent(start)}; --length: ${percent(end - start)}` })));
   const node = make("div", "track", { role: "gridcell" }, all);
   const show = follow(bars, (entry) => {
     const end = entry?.[2] ?? 0;
@@ -293,7 +309,7 @@ function heatPanel(panel, player) {
     ...texts.map((text) => write(make("bdi"), text)));
   const left = labels("left", panel.row_labels);
   const node = make("div", "heat", { style: `--rows: ${rows}; --columns: ${columns}` },
-    make("i"), labels("top", panel.column_labels), left, stage,
+    labels("top", panel.column_labels), left, stage,
     make("div", "axes", {}, axes, ...(states ? [] : [make("span", "scale", {}, `${panel.low}`,
       make("i", "", { style: `--scale: var(--${scale})` }), `${panel.high}`)])));
   let palette = null;
@@ -306,29 +322,40 @@ function heatPanel(panel, player) {
     ["row", "column", "rows", "columns"].forEach((k, i) => box.style.setProperty(`--${k}`, area?.[i]));
   };
 
-  const paint = (old = field.bytes, edge = 0) => {
+  const paint = ([from, end] = [0, rows], old = field.bytes, part = 1) => {
     const { bytes } = field;
-    for (let i = 0; i < pixels.length; i++) {
-      const byte = i < edge ? bytes[i] : old[i];
+    const edge = Math.ceil(part * (sweep === "right" ? columns : rows));
+    for (let i = from * columns; i < end * columns; i++) {
+      const done = sweep === "right" ? i % columns : Math.floor(i / columns);
+      const byte = done < edge ? bytes[i] : old[i];
       pixels[i] = byte === BLANK ? 0 : palette[byte];
     }
-    pen.putImageData(image, 0, 0);
+    pen.putImageData(image, 0, 0, 0, from, columns, end - from);
   };
 
-  /** Rows fill from the top, in the order of computation. */
-  const fillDown = (old, started = performance.now()) => requestAnimationFrame((now) => {
+  /** Cells fill in the order of computation. */
+  const fillOn = (changed, old, started = performance.now()) => requestAnimationFrame((now) => {
     const part = clamp((now - started) / 180, 1);
-    paint(old, Math.ceil(part * rows) * columns);
-    if (part < 1) fillDown(old, started);
+    paint(changed, old, part);
+    if (part < 1) fillOn(changed, old, started);
   });
 
   const outline = follow(panel.marks ?? [], (entry) => place(mark, entry?.[1]));
+  /** The row of a link as [links, weight] pairs, from the one that looks to those it looks at. */
+  const looks = (name) => {
+    const r = (panel.row_links ?? []).indexOf(name);
+    const weight = (c) => field.bytes[r * columns + c] / 254;
+    return r < 0 ? [] : panel.row_links.map((to, c) => [name, to, weight(c)])
+      .filter(([, , w]) => w >= FAINT && w <= 1);
+  };
+
   const show = (step, moving) => {
     const old = sweep && moving && field.bytes.slice();
     outline(step);
-    if (!field.seek(step) || !palette) return;
-    if (old) fillDown(old);
-    else paint();
+    const changed = field.seek(step);
+    if (!changed || !palette) return;
+    if (old) fillOn(changed, old);
+    else paint(changed);
   };
 
   const retheme = () => {
@@ -342,15 +369,16 @@ function heatPanel(panel, player) {
 
   const resize = () => {
     if (!node.clientWidth) return;
-    const most = player.root.classList.contains("large") ? 34 : 22;
-    const room = (node.clientWidth - left.offsetWidth - 8) / columns;
-    wide = Math.max(1, Math.floor(Math.min(most, room, 520 / rows)));
-    tall = Math.min(most, Math.max(wide, Math.floor(160 / rows))); // few rows of many columns
+    const em = parseFloat(getComputedStyle(node).fontSize);
+    const high = player.root.clientWidth < NARROW * em ? LOW : HIGH;
+    tall = Math.max(1, Math.floor(Math.min(1.5 * em, (high * em) / rows)));
+    node.classList.toggle("no-left", tall < em);
+    const room = (node.clientWidth - left.offsetWidth - em / 2) / columns;
+    wide = Math.max(1, Math.floor(Math.min(1.5 * em, room, FLAT * tall)));
     node.style.setProperty("--wide", `${wide}px`);
     node.style.setProperty("--tall", `${tall}px`);
     node.classList.toggle("fine", wide < 6);
-    node.classList.toggle("no-top", wide < 11);
-    node.classList.toggle("no-left", tall < 11);
+    node.classList.toggle("no-top", wide < em);
     if (!palette) retheme();
   };
 
@@ -405,38 +433,47 @@ function heatPanel(panel, player) {
   panel.row_links?.forEach((name, r) => link(name, [r, 0, 1, columns]));
   panel.column_links?.forEach((name, c) => link(name, [0, c, rows, 1]));
   new ResizeObserver(resize).observe(node);
-  return { node, show, retheme };
+  const outlined = () => {
+    const i = at(panel.marks, player.step);
+    return panel.row_links[panel.marks[i]?.[1]?.[0]];
+  };
+  return { node, show, retheme, ...(panel.arcs && { looks, outlined }) };
 }
 
+/** A table: a column for each group, a row for each series, in every cell a bar and its number. */
 function barsPanel({ series, history, high }, player) {
   const { words, labels } = player.film;
   const title = make("div", "panel-title");
-  const groups = Array.from({ length: Math.max(0, ...history.map((e) => e[2].length)) }, () => {
-    const bars = series.map((name) =>
-      make("span", "bar-box", {}, make("small"), make("i", "", { "data-series": name })));
+  const most = Math.max(0, ...history.map((e) => e[2].length));
+  const node = make("div", "bars", { role: "list", style: `--groups: ${most}` },
+    make("div", "group names", UNSEEN, make("bdi", "token"),
+      ...series.map((name) => make("span", "bar-name", {}, labels[name]))));
+  const groups = Array.from({ length: most }, () => {
     const label = make("bdi", "token");
-    const pair = make("div", "pair", {}, ...bars);
-    return { bars, label, node: make("div", "group", { role: "listitem" }, pair, label) };
+    const bars = series.map((name) => make("span", "bar-box", {},
+      make("i", "", { "data-series": name }), make("small")));
+    const group = make("div", "group", { role: "listitem" }, label, ...bars);
+    node.append(group);
+    return { bars, label, node: group };
   });
   const show = follow(history, (entry) => {
     const [, text, names, values, chosen] = entry ?? [0, "", [], []];
     title.textContent = text;
     groups.forEach(({ node, bars, label }, g) => {
-      node.hidden = g >= names.length;
-      if (node.hidden) return;
+      node.classList.toggle("absent", g >= names.length);
+      if (g >= names.length) return;
       node.classList.toggle("chosen", g === chosen);
       write(label, names[g]);
       const numbers = values[g].map((value) => value.toFixed(2));
       bars.forEach((bar, s) => {
-        bar.firstChild.textContent = numbers[s].replace(/^0/, "");
-        bar.lastChild.style.height = `${clamp((100 * values[g][s]) / high, 100)}%`;
+        bar.firstChild.style.width = `${clamp((100 * values[g][s]) / high, 100)}%`;
+        bar.lastChild.textContent = numbers[s].replace(/^0/, "");
       });
       const parts = series.map((name, s) => `${labels[name]} ${numbers[s]}`);
       node.ariaLabel = `${spoken(names[g], words)}: ${parts.join(", ")}`;
     });
   });
-  const list = make("div", "bars", { role: "list" }, ...groups.map((group) => group.node));
-  return { node: make("div", "", {}, title, list), show };
+  return { node: make("div", "", {}, title, node), show };
 }
 
 const PANELS = { lanes: lanesPanel, grid: gridPanel, heat: heatPanel, bars: barsPanel };
@@ -476,36 +513,47 @@ class Player {
     this.panels = film.panels.map((panel) => PANELS[panel.kind](panel, this));
     this.views = this.panels.flatMap((panel) => panel.views ?? []);
     this.wire = draw("svg", { class: "wire", ...UNSEEN });
+    this.arcs = draw("svg", { class: "wire arcs", ...UNSEEN });
+    this.looking = this.panels.find((panel) => panel.looks);
     this.stage = make("div", "panels", {}, ...this.panels.map(({ node }, i) => {
-      const { title, half } = film.panels[i];
-      const name = title ? [make("div", "panel-title", {}, title)] : [];
-      return make("div", half ? "panel half" : "panel", {}, ...name, node);
-    }), this.wire);
+      const { title, share, stack } = film.panels[i];
+      const wide = share > 7 || node.querySelector(".cells"); // takes a narrow page's whole width
+      const head = make("div", "panel-title", {}, ...(title ? [title] : []), ...this.legend(i));
+      return make("div", wide ? "panel wide" : "panel", { style: `--share: ${share}; --stack: ${stack}` }, head, node);
+    }), this.numbers(), this.wire, this.arcs);
+    this.stage.classList.toggle("arched", !!this.looking);
     this.tipBox = make("div", "tip", { role: "tooltip", hidden: "" });
     this.live = make("div", "spoken", { role: "status", "aria-live": "polite" });
-    this.caption = make("p", "caption");
-    this.root.append(this.stage, this.numbers(), this.legend(), this.controls(), this.caption,
-      make("div", "spoken", {}, film.words.keys), this.live, this.tipBox);
+    this.caption = make("span");
+    const longest = film.captions.reduce((a, b) => (b.length > a.length ? b : a));
+    this.root.append(
+      make("div", "deck", {}, this.controls(),
+        // Room for its longest text, so that nothing moves.
+        make("p", "caption", {}, this.caption, make("span", "room", UNSEEN, longest))),
+      this.stage, make("div", "spoken", {}, film.words.keys), this.live, this.tipBox);
   }
 
   numbers() {
     const { numbers, words, tags } = this.film;
-    const list = make("div", "numbers", { role: "list", "aria-label": words.numbers });
+    const list = make("div", "numbers",
+      { role: "list", "aria-label": words.numbers, style: `--share: ${this.film.aside}` });
     this.counters = numbers.map(({ label, values, tag }) => {
       const value = make("b", "value");
       list.append(make("div", "", { role: "listitem" }, value,
-        make("span", "label", {}, label, " ", make("span", "tag", {}, tags[tag]))));
+        make("span", "label", {}, label, " ", make("span", "tag", { "data-tag": tag }, tags[tag]))));
       return follow(values, textOf(value));
     });
     return list;
   }
 
-  legend() {
-    const { states, series, labels, words } = this.film;
-    const item = (shape, kind) => (name) => make("span", "item", { role: "listitem" },
-      make("i", shape, { [`data-${kind}`]: name }), labels[name]);
-    return make("div", "legend", { role: "list", "aria-label": words.legend },
-      ...states.map(item("cell", "state")), ...series.map(item("swatch", "series")));
+  /** Of a panel: what it is the first to show. */
+  legend(i) {
+    const { legends, labels, words, series } = this.film;
+    const item = (name) => make("span", "item", { role: "listitem" }, series.includes(name)
+      ? make("i", "swatch", { "data-series": name })
+      : make("i", "cell", { "data-state": name }), labels[name]);
+    return legends[i].length ? [make("span", "legend", { role: "list", "aria-label": words.legend },
+      ...legends[i].map(item))] : [];
   }
 
   controls() {
@@ -516,7 +564,6 @@ class Player {
       return node;
     };
     const jump = (key) => button(key, () => this.jump(key));
-    const flip = (name) => button(name, () => this.save(name, !this.model.get(name)));
     this.playButton = button("play", () => this.toggle());
     this.scrub = make("input", "scrub", { type: "range", max: this.last, "aria-label": words.scrub });
     this.scrub.oninput = () => this.stopAt(+this.scrub.value);
@@ -524,10 +571,10 @@ class Player {
     this.rate = make("select", "", { "aria-label": words.speed },
       ...RATES.map((rate) => make("option", "", { value: rate }, fill(words.rate, { rate }))));
     this.rate.onchange = () => this.save("rate", +this.rate.value);
-    this.flips = { loop: flip("loop"), large: flip("large") };
+    this.loop = button("loop", () => this.save("loop", !this.model.get("loop")));
     return make("div", "controls", { role: "group", "aria-label": words.controls },
       jump("Home"), jump("ArrowLeft"), this.playButton, jump("ArrowRight"), jump("End"),
-      this.scrub, this.position, this.rate, this.flips.loop, this.flips.large);
+      this.scrub, this.position, this.rate, this.loop);
   }
 
   name(button, key) {
@@ -559,6 +606,7 @@ class Player {
     this.scrub.value = step;
     this.scrub.ariaValueText = this.said("position", step);
     if (moving) requestAnimationFrame(() => this.settle(changed));
+    requestAnimationFrame(() => this.look());
     if (!start) this.announce(); // a page that opens stays silent
     if (this.model.get("step") !== step) this.share(step);
   }
@@ -602,7 +650,7 @@ class Player {
     frame(0);
   }
 
-  /** New cells slide from their origin, or drop into place. */
+  /** New cells slide from their origin, or drop into place; what is rejected falls. */
   settle(views) {
     const written = views.filter((view) => view.written === this.step).slice(0, 64);
     const moves = written.map((view) => {
@@ -610,9 +658,11 @@ class Player {
       const to = view.box();
       return from ? `${from.left - to.left}px, ${from.top - to.top}px` : "0, -5px";
     });
-    written.forEach(({ node }, i) => node.animate(
-      [{ transform: `translate(${moves[i]})`, opacity: 0.5 }, { transform: "none", opacity: 1 }],
-      { duration: 190, easing: "cubic-bezier(.2,.7,.2,1)" }));
+    const rest = { transform: "none", opacity: 1 };
+    const fall = [rest, { transform: "translate(2px, 9px) rotate(5deg)", opacity: 0.4 }, rest];
+    written.forEach(({ node, state }, i) => node.animate(state === "rejected" ? fall
+      : [{ transform: `translate(${moves[i]})`, opacity: 0.5 }, rest],
+    { duration: state === "rejected" ? 380 : 190, easing: "cubic-bezier(.2,.7,.2,1)" }));
   }
 
   said(key, step) {
@@ -647,11 +697,7 @@ class Player {
   choose() {
     if (this.last < 0) return;
     this.rate.value = this.model.get("rate");
-    for (const [name, node] of Object.entries(this.flips)) {
-      const on = this.model.get(name);
-      node.ariaPressed = on;
-      this.root.classList.toggle(name, on);
-    }
+    this.loop.ariaPressed = this.model.get("loop");
   }
 
   point({ tip, links, origin, box }) {
@@ -659,6 +705,7 @@ class Player {
     if (!tip) return;
     this.lit = [...links, origin].flatMap((name) => this.links.get(name) ?? []);
     for (const target of this.lit) target.lit(true);
+    if (this.looking) this.arch(links.find((name) => this.looking.looks(name).length));
     const { tipBox } = this;
     tipBox.replaceChildren(...tip.filter(Boolean).map((text) => make("div", "", {}, text)));
     tipBox.hidden = false;
@@ -670,6 +717,26 @@ class Player {
     style.top = `${above > 0 ? above : to.bottom - top + 8}px`;
     const from = this.links.get(origin)?.[0].box();
     if (from) this.connect(from, to);
+  }
+
+  /** The arcs of the row that is outlined. */
+  look() {
+    if (this.looking && this.step !== null) this.arch(this.looking.outlined());
+  }
+
+  /** Arcs over the text from the cell of a link to all that it looks at, as wide as its weights. */
+  arch(link) {
+    const { left, top } = this.arcs.getBoundingClientRect();
+    const place = (name) => {
+      const box = this.links.get(name)[0].box();
+      return [box.left + box.width / 2 - left, box.top - top];
+    };
+    this.arcs.replaceChildren(...this.looking.looks(link).map(([one, other, weight]) => {
+      const [[x1, y1], [x2, y2]] = [place(one), place(other)];
+      const y = Math.min(y1, y2) - 4 - Math.min(34, Math.abs(x1 - x2) / 6);
+      return draw("path", { d: `M${x1} ${y1}C${x1} ${y} ${x2} ${y} ${x2} ${y2}`,
+        "stroke-width": 1 + 5 * weight, "stroke-opacity": 0.3 + 0.7 * weight });
+    }));
   }
 
   connect(from, to) {
@@ -687,10 +754,12 @@ class Player {
     this.lit = [];
     this.tipBox.hidden = true;
     this.wire.replaceChildren();
+    this.look();
   }
 
   listen() {
     const { signal } = this.gone;
+    new ResizeObserver(() => this.look()).observe(this.stage);
     const on = (node, name, act) => node.addEventListener(name, act, { signal });
     const find = ({ target }) => this.cells.get(target.closest(".cell"));
     const point = (event) => {
@@ -700,9 +769,6 @@ class Player {
     };
     for (const name of ["pointerover", "focusin"]) on(this.stage, name, point);
     for (const name of ["pointerleave", "focusout"]) on(this.stage, name, () => this.leave());
-    // JupyterLab leaves plain keys to us, but saves and runs as ever.
-    window.addEventListener("keydown", ({ ctrlKey, metaKey, shiftKey }) => this.root.toggleAttribute(
-      "data-lm-suppress-shortcuts", !(ctrlKey || metaKey || shiftKey)), { signal, capture: true });
     on(this.root, "keydown", (event) => this.key(event, find(event)));
     const retheme = () => this.panels.forEach((panel) => panel.retheme?.());
     on(matchMedia("(prefers-color-scheme: dark)"), "change", retheme);
@@ -752,8 +818,11 @@ function render({ model, el }) {
     player = new Player(model, el);
   };
   const choose = () => player.choose();
-  const step = () => player.go(model.get("step"));
-  const acts = Object.entries({ film: start, step, rate: choose, loop: choose, large: choose });
+  const step = () => { // what comes before Python knows the reader's step is an echo of an earlier one
+    if (player.saving) model.set("step", player.step);
+    else player.go(model.get("step"));
+  };
+  const acts = Object.entries({ film: start, step, rate: choose, loop: choose });
   start();
   for (const [name, act] of acts) model.on(`change:${name}`, act);
   return () => {

@@ -13,9 +13,11 @@ import anywidget
 import traitlets
 
 from widgets.common.drawing.film import Film, Json
-from widgets.common.drawing.svg import Pictured, picture, summary
+from widgets.common.drawing.svg import picture, summary
+from widgets.common.keys import program
+from widgets.common.still import Pictured
 from widgets.common.strings import section
-from widgets.common.theme import ICONS, STATES, css
+from widgets.common.theme import ICONS, SERIES, STATES, css
 
 __all__ = ["StepPlayer"]
 
@@ -31,26 +33,27 @@ def _wire(film: Film, _widget: Any = None) -> Json:
         "labels": section("state") | section("series"),
         "icons": ICONS,
         "events": [name for name, state in STATES.items() if state.event],
+        "series": list(SERIES),
     }
 
 
 class StepPlayer(Pictured, anywidget.AnyWidget):
-    """Plays `film`; `step` is the frame shown, from 0. Assigning another film goes to its start.
+    """Plays `film`; `step` is the frame shown, from 0. Another film starts where it says.
 
-    `rate` (steps per second), `loop` and `large` (type for a projector) are the reader's choices.
+    `rate` (steps per second) and `loop` are the reader's choices. All sizes follow JupyterLab's
+    font size, so that its presentation mode is the size for a lecture hall.
     """
 
-    _esm = (_HERE / "player.js").read_text(encoding="utf-8")
+    _esm = program(_HERE / "player.js")
     _css = (_HERE / "player.css").read_text(encoding="utf-8") + css()
 
     film = traitlets.Instance(Film).tag(sync=True, to_json=_wire)
     step = traitlets.Int(0).tag(sync=True)
     rate = traitlets.Int(2).tag(sync=True)
     loop = traitlets.Bool(False).tag(sync=True)
-    large = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, film: Film, **traits: Any) -> None:
-        super().__init__(film=film, **traits)
+        super().__init__(film=film, **{"step": film.opening, **traits})
 
     @traitlets.validate("step")
     def _in_range(self, proposal: Any) -> int:
@@ -63,7 +66,7 @@ class StepPlayer(Pictured, anywidget.AnyWidget):
     @traitlets.observe("film")
     def _rewind(self, change: Any) -> None:
         if isinstance(change["old"], Film):
-            self.step = 0
+            self.step = self.film.opening
 
     def picture(self) -> str:
         return picture(self.film, self.step)

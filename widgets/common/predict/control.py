@@ -19,16 +19,27 @@ import anywidget
 import traitlets
 
 from widgets.common.card import Card
-from widgets.common.drawing.svg import Pictured
+from widgets.common.keys import program
+from widgets.common.predict.hall import Hall, qr_picture
+from widgets.common.predict.poll import Poll
 from widgets.common.predict.question import Answer, Outcome, Question, with_unit
 from widgets.common.predict.reveal import html, picture, question_picture, summary
+from widgets.common.still import Pictured
 from widgets.common.strings import say, section
 from widgets.common.theme import css
 
-__all__ = ["Predict", "predict"]
+__all__ = ["Predict", "Reveal", "predict"]
 
 _HERE = Path(__file__).parent
 _asked: dict[str, Predict] = {}
+_halls: dict[str | None, Hall] = {}  # one for a host
+
+
+def _hall(host: str | None) -> Hall:
+    """The server of this kernel, started when it is first asked for."""
+    if host not in _halls:
+        _halls[host] = Hall(host)
+    return _halls[host]
 
 
 def predict(
@@ -62,23 +73,29 @@ def predict(
 class Predict(Pictured, anywidget.AnyWidget):
     """The control of one question. `said` is None until the reader has chosen something."""
 
-    _esm = (_HERE / "predict.js").read_text(encoding="utf-8")
+    _esm = program(_HERE / "predict.js")
     _css = css() + (_HERE.parent / "card.css").read_text(encoding="utf-8")
 
     ask = traitlets.Dict().tag(sync=True)
     said = traitlets.Any(None, allow_none=True).tag(sync=True)
     locked = traitlets.Bool(False).tag(sync=True)
     counts = traitlets.List(traitlets.Int(min=0)).tag(sync=True)
+    asking = traitlets.Bool(False).tag(sync=True)  # the hall, by the button of the card
+    hall = traitlets.Dict().tag(sync=True)  # the address and its QR code, once the hall was asked
 
     def __init__(self, question: Question) -> None:
         self.question = question
+        self._poll: Poll | None = None
+        self._host: str | None = None
         bins = question.bins()
         super().__init__(
             ask={
                 "text": question.text,
-                "unit": with_unit(1, question.unit).removeprefix("1"),
+                "one": with_unit(1, question.unit).removeprefix("1"),
+                "unit": with_unit(2, question.unit).removeprefix("2"),
                 "low": question.low,
                 "high": question.high,
+                "log": not question.choices and question.log,
                 "stops": question.stops(),
                 "choices": list(question.choices),
                 "bins": bins,
@@ -94,17 +111,46 @@ class Predict(Pictured, anywidget.AnyWidget):
             raise ValueError(f"{self.question.key}: {said!r} is not an answer")
         return said
 
+    def ask_hall(self, host: str | None = None) -> str:
+        """Ask this question on a page for phones, and count their votes in the card.
+
+        The page replaces that of the question before. The card's button does the same, and closes
+        the vote.
+
+        Args:
+            host: this machine's address that phones reach; by default that of its route outward.
+
+        Returns:
+            The page's address.
+
+        Raises:
+            OSError: this machine has no such address.
+        """
+        self._host, self.asking = host, False
+        self.asking = True
+        return str(self.hall["address"])
+
+    @traitlets.observe("asking")
+    def _open_or_close(self, _change: Any) -> None:
+        if self._poll is not None:
+            self._poll.open = False
+        if self.asking:
+            for other in _asked.values():
+                other.asking = other is self  # the page has one question
+            hall = _hall(self._host)
+            self._poll = hall.ask(self.question, self._count)
+            self.hall = {"address": hall.address, "code": qr_picture(hall.address)}
+            self.counts = self._poll.counts
+
+    def _count(self, counts: list[int]) -> None:
+        self.counts = counts
+
     @property
     def prediction(self) -> Answer | None:
         """What was locked in; None as long as nothing was."""
         return self.said if self.locked else None
 
-    def outcome(self, truth: Answer, tag: str = "measured") -> Outcome:
-        """The prediction, as it stands now, beside the truth."""
-        truth = truth if isinstance(truth, str) else float(truth)
-        return Outcome(self.question, self.prediction, truth, tag, tuple(self.counts))
-
-    def reveal(self, truth: Answer, *, tag: str = "measured") -> Card:
+    def reveal(self, truth: Answer, *, tag: str = "measured") -> Reveal:
         """What was said beside what is, and the spread of the audience.
 
         Args:
@@ -114,15 +160,7 @@ class Predict(Pictured, anywidget.AnyWidget):
         Raises:
             ValueError: no finite number, or none of the choices.
         """
-        outcome = self.outcome(truth, tag)
-        card = Card(html(outcome), picture=picture(outcome), summary=summary(outcome))
-
-        def update(_change: Any) -> None:
-            now = self.outcome(truth, tag)
-            card.show(html(now), picture=picture(now), summary=summary(now))
-
-        self.observe(update, names=["said", "locked", "counts"])
-        return card
+        return Reveal(self, truth, tag)
 
     def picture(self) -> str:
         return question_picture(self.question, self.prediction)
@@ -134,3 +172,27 @@ class Predict(Pictured, anywidget.AnyWidget):
             else say("predict.said", said=with_unit(self.prediction, self.question.unit))
         )
         return f"{self.question.text} {state}"
+
+
+class Reveal(Card):
+    """The truth beside what is locked in, and what an audience said; it follows both."""
+
+    def __init__(self, asked: Predict, truth: Answer, tag: str) -> None:
+        self.question = asked.question
+        self._asked, self._tag = asked, tag
+        self._truth = truth if isinstance(truth, str) else float(truth)
+        now = self._outcome(asked.prediction)
+        super().__init__(html(now), picture=picture(now), summary=summary(now))
+        asked.observe(self._follow, names=["said", "locked", "counts"])
+
+    def reply(self, said: Answer) -> tuple[str, str]:
+        """What it would say to this prediction, as HTML and as text."""
+        outcome = self._outcome(said)
+        return html(outcome), summary(outcome)
+
+    def _outcome(self, said: Answer | None) -> Outcome:
+        return Outcome(self.question, said, self._truth, self._tag, tuple(self._asked.counts))
+
+    def _follow(self, _change: Any) -> None:
+        now = self._outcome(self._asked.prediction)
+        self.show(html(now), picture=picture(now), summary=summary(now))

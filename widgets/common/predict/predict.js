@@ -1,5 +1,6 @@
 // The control of a question (widgets/common/predict/control.py): choose, lock, and count an audience.
-// State lives in the model: said (a number, a choice or null), locked, counts.
+// State lives in the model: said (a number, a choice or null), locked, counts; asking the hall, and
+// where it answers.
 
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
@@ -13,7 +14,7 @@ function make(tag, attributes = {}, ...children) {
 let questions = 0; // names of radio groups must differ on a page
 
 /** The slider and number field of a question; `choose` receives the number, or null. */
-function numberControl({ stops, low, high, unit, words }, write, choose) {
+function numberControl({ stops, low, high, log, unit, words }, write, choose) {
   const slider = make("input", {
     type: "range", min: 0, max: stops.length - 1, step: 1, "aria-label": words.slider,
   });
@@ -27,10 +28,12 @@ function numberControl({ stops, low, high, unit, words }, write, choose) {
   });
   const show = (said) => {
     if (said !== null) slider.value = nearest(said);
+    slider.classList.toggle("card-unsaid", said === null); // no knob says a number before the reader
     slider.setAttribute("aria-valuetext", said === null ? words.open : write(said));
     if (document.activeElement !== field) field.value = said ?? "";
   };
   const ends = [low, high].map((end) => make("span", { class: "card-ends", "aria-hidden": "true" }, write(end)));
+  if (log) ends[1].append(`, ${words.log}`);
   const node = make("div", { class: "card-row" }, ends[0], slider, ends[1], field, unit.trim());
   return { node, show, invalid: () => field.value !== "" && !field.checkValidity() };
 }
@@ -46,7 +49,7 @@ function choiceControl({ choices }, choose) {
 }
 
 /** A folded table in which a lecturer counts the votes for each bin. */
-function poll({ bins, words }, counts, choose) {
+function poll({ bins, words }, counts, choose, asked) {
   const rows = bins.map((bin, i) => {
     const field = make("input", {
       type: "number", min: 0, step: 1, "aria-label": fill(words.votes, { bin }),
@@ -59,17 +62,44 @@ function poll({ bins, words }, counts, choose) {
       make("td", { class: "card-wide" }, bar));
     return { row, field, bar };
   });
-  const show = (votes) => {
+  const show = (votes, asking) => {
+    if (asking) node.open = true;
     const most = Math.max(1, ...votes);
     rows.forEach(({ field, bar }, i) => {
+      field.readOnly = asking; // phones count
       if (document.activeElement !== field) field.value = votes[i] || "";
       bar.style.width = `${(100 * votes[i]) / most}%`;
     });
   };
   const table = make("table", { class: "card-poll" }, make("caption", {}, words.pollhint),
     make("tbody", {}, ...rows.map(({ row }) => row)));
-  const node = make("details", {}, make("summary", {}, words.poll), table);
+  const node = make("details", {}, make("summary", {}, words.poll), asked, table);
   node.open = counts.some((votes) => votes > 0);
+  return { node, show };
+}
+
+/** A button that asks the hall, and the address where phones vote, with its QR code. */
+function hall({ words }, ask) {
+  const button = make("button", { type: "button" });
+  const code = make("img", { class: "card-qr" });
+  const address = make("b", { class: "card-address" });
+  const status = make("span", { role: "status" });
+  const node = make("div", { class: "card-hall" }, code,
+    make("div", {}, address, make("div", { class: "card-status" }, button, status)));
+  button.addEventListener("click", ask);
+  const show = (invitation, asking, votes) => {
+    const known = invitation?.address;
+    node.hidden = !invitation; // a page without a kernel
+    button.textContent = asking ? words.close : known ? words.reopen : words.ask;
+    code.hidden = !(asking && invitation.code);
+    address.hidden = !(asking && known);
+    if (known) {
+      code.src = invitation.code;
+      code.alt = fill(words.code, invitation);
+      address.textContent = fill(words.invite, { address: known.replace(/^http:\/\/|\/$/g, "") });
+      status.textContent = fill(asking ? words.phones : words.closed, { votes });
+    }
+  };
   return { node, show };
 }
 
@@ -80,8 +110,8 @@ function render({ model, el }) {
     for (const [key, value] of Object.entries(values)) model.set(key, value);
     model.save_changes();
   };
-  const write = (said) =>
-    typeof said === "number" ? said.toLocaleString("en", { maximumSignificantDigits: 6 }) + ask.unit : said;
+  const write = (said) => (typeof said === "number"
+    ? said.toLocaleString("en", { maximumSignificantDigits: 6 }) + (said === 1 ? ask.one : ask.unit) : said);
   const choose = (said) => { set({ said }); show(); };
 
   const control = ask.choices.length ? choiceControl(ask, choose) : numberControl(ask, write, choose);
@@ -89,10 +119,11 @@ function render({ model, el }) {
   const again = make("button", { type: "button" }, words.again);
   const status = make("span", { role: "status", tabindex: "-1" });
   const question = make("fieldset", {}, make("legend", {}, ask.text), control.node);
+  const phones = hall(ask, () => set({ asking: !model.get("asking") }));
   const votes = poll(ask, model.get("counts"), (i, count) => {
     set({ counts: model.get("counts").map((old, k) => (k === i ? count : old)) });
-    votes.show(model.get("counts"));
-  });
+    show();
+  }, phones.node);
   el.append(make("div", { class: "minillm card" },
     make("p", { class: "card-kicker" }, words.kicker), question,
     make("div", { class: "card-status" }, lock, status, again), votes.node));
@@ -110,7 +141,9 @@ function render({ model, el }) {
     again.hidden = !locked;
     lock.disabled = said === null;
     control.show(said);
-    votes.show(model.get("counts"));
+    const counts = model.get("counts");
+    phones.show(model.get("hall"), model.get("asking"), counts.reduce((a, b) => a + b, 0));
+    votes.show(counts, Boolean(model.get("asking")));
     const text = message(said, locked);
     if (status.textContent !== text) status.textContent = text;
   }
@@ -120,9 +153,8 @@ function render({ model, el }) {
     show();
     question.querySelector("input").focus();
   });
-  el.addEventListener("keydown", (event) => {
-    event.stopPropagation(); // keys belong to the question, not to the notebook
-    if (event.key === "Enter" && event.target.type === "number" && !lock.disabled && question.contains(event.target)) {
+  question.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.type === "number" && !lock.disabled) {
       event.preventDefault(); // else it presses what is focused next
       lock.click();
     }

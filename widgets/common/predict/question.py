@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
+from re import sub
 
 from widgets.common import stable
 from widgets.common.strings import say
@@ -31,14 +32,18 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_unit(value: Answer, unit: str, digits: int = 3) -> str:
-    """A number with its unit, a choice as it is; "x" is the sign of "times".
+    """A number with its unit, a choice as it is; "x" is the sign of "times", "tokens" a plural.
 
     >>> with_unit(8, "x"), with_unit(4.72, "MB"), with_unit("memory", "")
     ('8×', '4.72 MB', 'memory')
+    >>> with_unit(1, "tokens a pass"), with_unit(3.5, "tokens a pass")
+    ('1 token a pass', '3.50 tokens a pass')
     """
     if isinstance(value, str):
         return value
     shown = number(value, digits)
+    if shown == "1":
+        unit = sub("^tokens", "token", unit)
     return f"{shown}×" if unit in ("x", "×") else f"{shown} {unit}".strip()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from xml.sax.saxutils import quoteattr
 
-from widgets.common.card import OPEN, RIGHT, WRONG, Statement
+from widgets.common.card import OPEN, RIGHT, WRONG, Statement, tag
 from widgets.common.drawing.page import PAD, WIDTH, Page
 from widgets.common.predict.question import Answer, Outcome, Question, number, with_unit
 from widgets.common.strings import say
@@ -25,8 +25,7 @@ def summary(outcome: Outcome) -> str:
 
 def html(outcome: Outcome) -> str:
     """The question, large numbers, the scale with both answers, and the audience's votes."""
-    tag = say(f"tag.{outcome.tag}")
-    labels = (say("reveal.you"), f'<span class="card-tag">{escape(tag)}</span>', outcome.error[1])
+    labels = (say("reveal.you"), tag(outcome.tag), outcome.error[1])
     numbers = "".join(
         f"<div><b>{escape(value)}</b><span>{label}</span></div>"
         for value, label in zip(_values(outcome), labels, strict=True)
@@ -133,7 +132,10 @@ def picture(outcome: Outcome) -> str:
             x, page.y = PAD, page.y + 54
         if value:
             page.text(x, page.y, value, 24, bold=True)
-            page.text(x, page.y + 20, label, 13, muted=True)
+            if label == labels[1]:
+                page.tag(x, page.y + 20, outcome.tag)
+            else:
+                page.text(x, page.y + 20, label, 13, muted=True)
             x += room
     page.y += 24
     if not outcome.error[0]:

@@ -15,6 +15,8 @@ from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 
+from widgets.common.still import inlined
+
 __all__ = ["spoilers"]
 
 _NUMBER = re.compile(
@@ -121,10 +123,11 @@ def _texts(cell: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for output in cell.get("outputs", ()):
         yield "output", _joined(output.get("text", ""))
         for mime, data in output.get("data", {}).items():
-            if mime.startswith("text/") or mime == "image/svg+xml":
-                text = _joined(data)
-                marked_up = mime != "text/plain"
-                yield "output", unescape(re.sub(r"<[^>]*>", " ", text)) if marked_up else text
+            if mime == "text/html":
+                markup = r"<style>.*?</style>|<[^>]*>"
+                yield "output", unescape(re.sub(markup, " ", inlined(_joined(data)), flags=re.S))
+            elif mime.startswith("text/"):
+                yield "output", _joined(data)
 
 
 def _joined(text: str | list[str]) -> str:
@@ -133,9 +136,9 @@ def _joined(text: str | list[str]) -> str:
 
 def _revealed(cell: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for output in cell.get("outputs", ()):
-        drawing = _joined(output.get("data", {}).get("image/svg+xml", ""))
-        if "data-key=" in drawing:
-            yield dict(ElementTree.fromstring(drawing).attrib)
+        still = inlined(_joined(output.get("data", {}).get("text/html", "")))
+        if drawing := re.search(r"<svg [^>]*data-key=.*</svg>", still, re.S):
+            yield dict(ElementTree.fromstring(drawing[0]).attrib)
 
 
 def _calls(cell: Mapping[str, Any]) -> Iterator[ast.Call]:

@@ -1,0 +1,24 @@
+"""Does a finding hold elsewhere? One rule for all."""
+
+__all__ = ["NEAR", "verdict"]
+
+NEAR = 1.25  # a measured number within this factor of the predicted one is the same
+
+
+def verdict(predicted: float, measured: float, nothing: float) -> str:
+    """One of "holds", "in direction", "does not hold".
+
+    Args:
+        predicted: by an earlier lesson.
+        measured: elsewhere.
+        nothing: the value at which there would be no effect, such as a speedup of 1.
+
+    >>> verdict(2.0, 1.9, nothing=1.0), verdict(2.0, 1.2, nothing=1.0), verdict(2.0, 0.8, 1.0)
+    ('holds', 'in direction', 'does not hold')
+    """
+    least, most = sorted((predicted, measured))
+    if least == most or (least > 0 and most <= NEAR * least):
+        return "holds"
+    if (predicted - nothing) * (measured - nothing) > 0:
+        return "in direction"
+    return "does not hold"

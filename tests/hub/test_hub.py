@@ -1,0 +1,199 @@
+"""A class on JupyterHub: what its files say, what the load test refuses, and one class for real."""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+import yaml
+from traitlets.config import Config, PyFileConfigLoader
+
+HUB = Path(__file__).parents[2] / "binder" / "hub"
+LESSON = "02_kv_cache"
+CHART = {  # what of the chart's schema `values.yaml` uses; Helm checks the whole of it
+    "hub": {"config", "concurrentSpawnLimit", "activeServerLimit"},
+    "singleuser": {
+        *("image", "defaultUrl", "startTimeout", "memory", "cpu", "storage", "extraEnv"),
+        *("lifecycleHooks", "profileList"),
+    },
+    "cull": {"enabled", "timeout", "every"},
+    "prePuller": {"continuous"},
+}
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("load", HUB / "load.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["load"] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+load = _load()
+
+
+def read(name: str) -> Config:
+    return PyFileConfigLoader(name, str(HUB)).load_config()
+
+
+# what the files say
+
+
+def test_a_students_server_has_limits_and_is_stopped_when_idle() -> None:
+    config = read("jupyterhub_config.py")
+    assert config.Spawner.mem_limit == "1500M"
+    assert config.Spawner.environment["OMP_NUM_THREADS"] == "1"
+    assert os.access(config.Spawner.cmd[0], os.X_OK)
+    [culler] = config.JupyterHub.services
+    [role] = config.JupyterHub.load_roles
+    assert role["services"] == [culler["name"]]
+    assert "delete:servers" in role["scopes"]
+    assert config.JupyterHub.bind_url.startswith("http://127.0.0.1:")
+
+
+def test_a_rehearsal_keeps_the_limits_and_stays_on_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"PASSWORD": "secret", "HOMES": "/homes", "PORT": "20000"}.items():
+        monkeypatch.setenv(f"REHEARSAL_{name}", value)
+    config, real = read("rehearsal_config.py"), read("jupyterhub_config.py")
+    assert config.JupyterHub.bind_url == "http://127.0.0.1:20000"
+    assert config.SimpleLocalProcessSpawner.home_dir_template == "/homes/{username}"
+    for name in ("mem_limit", "cmd", "environment"):
+        assert config.Spawner[name] == real.Spawner[name]
+
+
+def test_values_for_kubernetes_are_the_charts_and_agree_with_the_one_server() -> None:
+    values = yaml.safe_load((HUB / "values.yaml").read_text(encoding="utf-8"))
+    assert {name: set(part) for name, part in values.items()} == CHART
+    student = values["singleuser"]
+    assert student["memory"]["limit"] == read("jupyterhub_config.py").Spawner.mem_limit
+    assert student["extraEnv"]["OMP_NUM_THREADS"] == "1"
+    home = student["storage"]["homeMountPath"]
+    assert student["extraEnv"]["JUPYTER_CONFIG_PATH"].startswith(home)
+    assert [profile.get("default", False) for profile in student["profileList"]] == [True, False]
+
+
+# what the load test refuses
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--users", "0"], "1 to 60 are possible, got 0"),
+        (["--users", "61"], "1 to 60 are possible, got 61"),
+        (["--users", "many"], "invalid"),
+        (["--minutes", "31"], "0.1 to 30 are possible, got 31"),
+        (["--minutes", "nan"], "are possible, got nan"),
+        (["--think", "-1"], "0 to 120 are possible, got -1"),
+        (["--hub", "http://hub.example.org"], "a hub on this machine is needed"),
+        (["--hub", "http://127.0.0.1.example.org:8000"], "a hub on this machine is needed"),
+        (["--hub", "http://127.0.0.1@example.org"], "a hub on this machine is needed"),
+        (["--hub", "http://10.0.0.1:8000"], "a hub on this machine is needed"),
+        (["--hub", "file:///localhost"], "a hub on this machine is needed"),
+        (["--hub", "http://127.0.0.1:8000"], "--hub needs --password and --pid"),
+    ],
+)
+def test_the_load_test_is_bounded_and_stays_on_loopback(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        load.parse(argv)
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/", "http://[::1]:8000", "http://127.0.0.2"])
+def test_a_hub_on_this_machine_is_taken(url: str) -> None:
+    asked = load.parse(["--hub", url, "--password", "p", "--pid", "1"])
+    assert asked.hub == url.rstrip("/")
+    with pytest.raises(argparse.ArgumentTypeError):
+        load.loopback(url.replace("http", "ftp"))
+
+
+def test_the_report_counts_short_cells_apart_and_names_who_failed() -> None:
+    alone = load.Work("student-0", 1.0, {"a": 0.01, "b": 5.0})
+    works = [
+        load.Work("student-1", 2.0, {"a": 0.5, "b": 9.0}),
+        load.Work("student-2", 4.0, {"a": 0.7}, "b: MemoryError"),
+    ]
+    text = load.report(alone, works, 3 * 10**9, 1.0)
+    assert "short cells, p95: 0.69 s; other cells, p95: 9.0 s" in text
+    assert "start of a server, p95: 3.9 s" in text
+    assert "at most: 3.0 GB" in text
+    assert text.endswith("failures: 1\n  student-2: b: MemoryError")
+
+
+# a class for real
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[load.Hub]":  # type: ignore[name-defined]
+    if importlib.util.find_spec("jupyterhub") is None:
+        pytest.skip("jupyterhub is not installed: pip install -r binder/hub/requirements.txt")
+    if shutil.which("configurable-http-proxy") is None:
+        pytest.skip("configurable-http-proxy is not on the PATH: npm install it")
+    with load.rehearsal(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+def student(hub: "load.Hub", number: int) -> "load.Student":  # type: ignore[name-defined]
+    one = load.Student(hub, f"student-{number}", time.monotonic() + 300)
+    one.log_in()
+    one.start_server()
+    return one
+
+
+@pytest.mark.hub
+def test_two_students_work_through_a_lesson(hub: "load.Hub") -> None:  # type: ignore[name-defined]
+    text, well = load.measure(hub, 2, 10, 0.1, LESSON)
+    assert well, text
+
+
+@pytest.mark.hub
+def test_a_student_does_not_reach_anothers_server(hub: "load.Hub") -> None:  # type: ignore[name-defined]
+    one, other = student(hub, 1), student(hub, 2)
+    address = f"api/contents/minillm-lessons/{LESSON}.ipynb"
+    assert other.session.get(other.server + address).ok
+    assert one.session.get(other.server + address, allow_redirects=False).status_code == 403
+
+
+@pytest.mark.hub
+def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> None:  # type: ignore[name-defined]
+    one = student(hub, 3)
+    path = f"minillm-lessons/{LESSON}.ipynb"
+    notebook = one.read(path)
+    notebook["cells"][0]["source"] = "mine"
+    one.save(path, notebook)
+    with one.kernel(path) as channels:
+        assert one.run(channels, "import os; os.environ['OMP_NUM_THREADS']") == ""
+        assert one.run(channels, "bytearray(2 * 10**9)") == "MemoryError"
+        [kernel] = [p for p in hub.family() if "student-3" in p.cwd() and _is_kernel(p)]
+        kernel.kill()
+    assert one.read(path)["cells"][0]["source"] == "mine"
+
+    [main] = [p for p in hub.family() if p.cmdline()[1:3] == ["-m", "jupyterhub"]]
+    command, environment, folder = main.cmdline(), main.environ(), main.cwd()
+    main.send_signal(signal.SIGKILL)
+    main.wait(30)
+    log = Path(folder, "again.log")
+    with log.open("w") as output:
+        again = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
+    load.wait_until_up(hub.url, again, log)
+    servers = [p for p in hub.family() if "jupyterhub-singleuser" in " ".join(p.cmdline())]
+    assert len(servers) >= 1
+    assert student(hub, 3).read(path)["cells"][0]["source"] == "mine"
+
+
+def _is_kernel(process: psutil.Process) -> bool:
+    return "ipykernel_launcher" in process.cmdline()

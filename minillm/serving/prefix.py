@@ -37,18 +37,25 @@ class PrefixTree:
         """The blocks that hold the longest known beginning of a text; the caller shares them."""
         return [node.block for node in self._path(tokens)]
 
-    def insert(self, tokens: Sequence[int], blocks: Sequence[int]) -> None:
-        """Remember a text and its blocks; of a beginning known before, the blocks are kept."""
+    def insert(self, tokens: Sequence[int], blocks: list[int]) -> None:
+        """Remember a text and its blocks; where it is known already, `blocks` gets the known ones.
+
+        So whoever holds a beginning holds all before it, and no block is kept for its end alone.
+        """
         full, node = len(tokens) // self._blocks.size, self._root
         if full and blocks[full - 1] in self.held:
             return  # as all before it
-        for key, block in zip(self._keys(tokens), blocks, strict=False):
+        for place, key in enumerate(self._keys(tokens)):
             if key not in node.children:
-                self._blocks.share(block)
-                self.held.add(block)
-                node.children[key] = _Node(block, self._clock)
+                self._blocks.share(blocks[place])
+                self.held.add(blocks[place])
+                node.children[key] = _Node(blocks[place], self._clock)
             node = node.children[key]
             node.used = self._tick()
+            if blocks[place] != node.block:
+                self._blocks.share(node.block)
+                self._blocks.release(blocks[place])
+                blocks[place] = node.block
 
     def evict(self) -> bool:
         """Let go of the least recently used block that nobody else holds; whether there was one."""

@@ -154,6 +154,14 @@ def test_each_text_is_its_single_run(one: Serving) -> None:
     serves_each_as_if_alone(one)
 
 
+def test_a_beginning_read_twice_at_once_is_kept_once_and_can_be_given_back() -> None:
+    asked = [Asked((4, 1, 7, 1, 0), 1, 1), Asked((2,), 7, 3), Asked((2,), 9, 11)]
+    serves_each_as_if_alone(Serving(asked, size=1, spare=1, budget=1, rows=2, share=True))
+    engine = Engine(MODEL, blocks=30, size=1)
+    serve(engine, [Asked((1, 2, 3), 4, 0)] * 2, lambda step: count_holders(engine))
+    assert engine.scheduler.prefixes.evictable == len(engine.scheduler.prefixes.held) == 6
+
+
 @pytest.mark.slow
 @some(max_examples=150)
 @given(SERVINGS)

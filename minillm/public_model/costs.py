@@ -14,7 +14,7 @@ __all__ = ["LENGTHS", "TOGETHER", "cache_bytes", "recomputed", "times_as_long", 
 
 LENGTHS = (32, 64, 128)  # tokens of a text
 TOGETHER = (1, 2, 5, 8, 16, 30)  # tokens of a pass: 5 judge 4 guesses, 30 are a lookahead
-_ROUNDS = 7
+_ROUNDS = 15
 
 
 def cache_bytes(subject: Subject) -> dict[str, float]:

@@ -1,12 +1,14 @@
 """Does a finding hold elsewhere? One rule for all."""
 
-__all__ = ["NEAR", "verdict"]
+from minillm.measure.noise import Measured
+
+__all__ = ["NEAR", "rule", "verdict"]
 
 NEAR = 1.25  # a measured number within this factor of the predicted one is the same
 
 
 def verdict(predicted: float, measured: float, nothing: float) -> str:
-    """One of "holds", "in direction", "does not hold".
+    """One of "holds", "in direction", "does not hold"; "not decided" where an interval has two.
 
     Args:
         predicted: by an earlier lesson.
@@ -16,6 +18,16 @@ def verdict(predicted: float, measured: float, nothing: float) -> str:
     >>> verdict(2.0, 1.9, nothing=1.0), verdict(2.0, 1.2, nothing=1.0), verdict(2.0, 0.8, 1.0)
     ('holds', 'in direction', 'does not hold')
     """
+    said = {rule(p, m, nothing) for p in _within(predicted) for m in _within(measured)}
+    return said.pop() if len(said) == 1 else "not decided"
+
+
+def _within(x: float) -> tuple[float, ...]:
+    return (x.low, x, x.high) if isinstance(x, Measured) else (x,)
+
+
+def rule(predicted: float, measured: float, nothing: float) -> str:
+    """The verdict on two numbers without a doubt."""
     least, most = sorted((predicted, measured))
     if least == most or (least > 0 and most <= NEAR * least):
         return "holds"

@@ -60,6 +60,10 @@ def small() -> Subject:
         (0.0, 0.0, 0, "holds"),
         (0.94, 0.0, 0, "does not hold"),
         (-1.0, -1.1, 0, "in direction"),
+        (2.0, Measured(1.8, 1.7, 1.9), 1, "holds"),
+        (2.0, Measured(1.8, 1.5, 1.9), 1, "not decided"),
+        (Measured(2.0, 2.0, 2.5), 1.7, 1, "not decided"),
+        (1.5, Measured(1.5, 1.1, 2.2), 1, "not decided"),
     ],
 )
 def test_a_verdict_knows_near_far_and_the_other_side(
@@ -126,7 +130,7 @@ def test_speed_is_the_plain_loops_time_in_that_of_guessing(
     small: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guessing, "NEW", 8)
-    monkeypatch.setattr(guessing, "_ROUNDS", 1)
+    monkeypatch.setattr("minillm.public_model.costs._ROUNDS", 1)
     assert guessing.in_time(small)["story"] > 0
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from minillm.measure.noise import Measured
 from minillm.public_model.findings import Point
 from widgets.common.strings import say
 from widgets.public_model import Findings, SideBySideExplorer
@@ -64,6 +65,11 @@ def test_the_table_grows_and_a_finding_stands_once() -> None:
     assert 'data-state="accepted"' in card.html
     assert 'data-state="rejected"' in card.html
     assert "46,080" in card.picture()
+    noisy = table.add("noisy", "05", Measured(1.0, 0.9, 1.1), Measured(1.2, 1.0, 1.4), nothing=1)
+    assert noisy.summary().endswith(
+        "predicted 1.00 (0.900 to 1.10), measured 1.20 (1.00 to 1.40): not decided"
+    )
+    assert 'data-state="unchecked"' in noisy.html
     again = table.add("bytes", "02", 100, 150, nothing=0)
-    assert again.html.count("<tr") == 3
+    assert again.html.count("<tr") == 4
     assert again.summary().endswith("bytes (lesson 02): predicted 100, measured 150: in direction")

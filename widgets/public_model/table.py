@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from minillm.measure.noise import Measured
 from minillm.public_model.rule import verdict
-from widgets.common.card import CLOSE, RIGHT, WRONG, Card
+from widgets.common.card import CLOSE, OPEN, RIGHT, WRONG, Card
 from widgets.common.drawing.page import PAD, Page
 from widgets.common.stable import digits
 from widgets.common.strings import say
@@ -14,8 +15,8 @@ from widgets.common.theme import STATES
 
 __all__ = ["Findings"]
 
-_MARKS = {"holds": RIGHT, "in direction": CLOSE, "does not hold": WRONG}
-_COLUMNS = {"finding": 34, "lesson": 440, "predicted": 600, "measured": 700}  # where each begins
+_MARKS = {"holds": RIGHT, "in direction": CLOSE, "does not hold": WRONG, "not decided": OPEN}
+_COLUMNS = {"finding": 34, "lesson": 400, "predicted": 600, "measured": 770}  # where each begins
 _RIGHT = ("predicted", "measured")  # columns of numbers; their places are ends
 
 
@@ -46,7 +47,7 @@ class Findings:
         Args:
             finding: in words, with its unit.
             lesson: that predicts it.
-            predicted: a number.
+            predicted: a number; a measured one shows its interval.
             measured: the same of another model.
             nothing: the value that would be no effect.
         """
@@ -97,6 +98,8 @@ class Findings:
 
 
 def _number(x: float) -> str:
+    if isinstance(x, Measured) and x.low < x.high:
+        return f"{digits(x)} ({digits(x.low)} to {digits(x.high)})"
     return f"{round(x):,}" if x == round(x) else digits(x)
 
 

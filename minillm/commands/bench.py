@@ -16,7 +16,9 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", action="append", metavar="NAME", help="a row; may be repeated")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="a row, or a group of them; may be repeated"
+    )
     parser.add_argument(
         "--model", default="stories", help="of the rows that take any model (stories)"
     )
@@ -35,10 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.device:
         return _measure_card(arguments.device, arguments.out)
     known = [x for x in ROWS if arguments.model == "stories" or ROWS[x].any_model]
-    names = list(dict.fromkeys(arguments.only or known))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"no row named {name!r}: the known ones are {', '.join(known)}")
+    asked = arguments.only or known
+    names = list(dict.fromkeys(name for wanted in asked for name in _named(wanted, known)))
     if arguments.list:
         print("\n".join(f"{name}: against {ROWS[name].against}" for name in names))
         return 0
@@ -50,6 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
         as_json = [asdict(row) for row in rows]
         print(json.dumps(as_json, indent=1) if arguments.json else _report(rows))
     return int(any(row.check == "failed" for row in rows))
+
+
+def _named(wanted: str, known: list[str]) -> list[str]:
+    """The row of this name, or those of the group, such as "serving"."""
+    found = [name for name in known if name == wanted or name.startswith(f"{wanted}/")]
+    if not found:
+        raise ValueError(f"no row named {wanted!r}: the known ones are {', '.join(known)}")
+    return found
 
 
 def _measure_card(device: str, out: Path) -> int:

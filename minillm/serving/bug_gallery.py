@@ -46,7 +46,7 @@ GALLERY = (
         "            if key not in node.children:\n"
         "                return\n"
         "            node = node.children[key]\n",
-        "            known = {key: node for _, key, node in self._walk()}\n"
+        "            known = {key: node for _, key, node in self._walk(self._root)}\n"
         "            if key not in known:\n"
         "                return\n"
         "            node = known[key]\n",

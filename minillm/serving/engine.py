@@ -156,14 +156,16 @@ class Engine:
             del self._requests[job.number]
             self._expired.append(job.number)
         tokens, failed = self._forward(plan)
+        ill = set[int]()
         for job, _ in plan.reads:
             if job.number in failed:
-                self.pool.erase(job.table)
+                ill.update(self.scheduler.prefixes.forget(job.text), job.table.blocks)
             else:
                 self.scheduler.has_read(job)
         ended = [number for number in tokens if self._requests[number].batch.all_ended]
         for number in (*ended, *failed):
             self.cancel(number)
+        self.pool.erase(ill)
         expired, self._expired = self._expired, []
         return ServingStep(
             tokens,

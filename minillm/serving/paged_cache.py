@@ -10,7 +10,7 @@ P slots of a block, D head dim.
 Source: PagedAttention (arXiv 2309.06180, section 4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import gt
 
 import torch
@@ -51,11 +51,11 @@ class Pool:
             for memory in (self.keys, self.values):
                 memory[:, new] = memory[:, old]
 
-    def erase(self, table: Table) -> None:
-        """Clear the blocks that no other text holds: masked keys of NaN are NaN all the same."""
-        own = [block for block in table.blocks if self.blocks.holders[block] == 1]
+    def erase(self, blocks: Iterable[int]) -> None:
+        """Clear those of these blocks that are free: masked keys of NaN are NaN all the same."""
+        free = [block for block in blocks if not self.blocks.holders[block]]
         for memory in (self.keys, self.values):
-            memory[:, own] = 0
+            memory[:, free] = 0
 
 
 class PagedCache:

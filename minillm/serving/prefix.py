@@ -61,7 +61,7 @@ class PrefixTree:
         """Let go of the least recently used block that nobody else holds; whether there was one."""
         leaves = [
             (child.used, parent, key)
-            for parent, key, child in self._walk()
+            for parent, key, child in self._walk(self._root)
             if not child.children and self._blocks.holders[child.block] == 1
         ]
         if not leaves:
@@ -72,11 +72,22 @@ class PrefixTree:
         self._blocks.release(block)
         return True
 
+    def forget(self, tokens: Sequence[int]) -> list[int]:
+        """Let go of a text's first block and of all that goes on from it; tells which these are."""
+        top = self._root.children.pop(next(self._keys(tokens), ()), None)
+        if top is None:
+            return []
+        blocks = [top.block, *(child.block for _, _, child in self._walk(top))]
+        for block in blocks:
+            self.held.remove(block)
+            self._blocks.release(block)
+        return blocks
+
     @property
     def evictable(self) -> int:
         """Blocks that `evict` could free, one call after another."""
         count, stays = 0, set()
-        for parent, _, node in reversed(list(self._walk())):  # those below come first
+        for parent, _, node in reversed(list(self._walk(self._root))):  # those below come first
             if self._blocks.holders[node.block] == 1 and id(node) not in stays:
                 count += 1
             else:
@@ -98,9 +109,9 @@ class PrefixTree:
         for start in range(0, len(tokens) - size + 1, size):
             yield tuple(tokens[start : start + size])
 
-    def _walk(self) -> Iterator[tuple[_Node, tuple[int, ...], _Node]]:
-        """Every known block, below its parent; a text may be too long for a recursion."""
-        left = [self._root]
+    def _walk(self, top: _Node) -> Iterator[tuple[_Node, tuple[int, ...], _Node]]:
+        """Every block below this one, with its parent; a text may be too long for a recursion."""
+        left = [top]
         while left:
             node = left.pop()
             for key, child in node.children.items():

@@ -86,7 +86,7 @@ def count_holders(engine: Engine) -> None:
     """Each block's count is that of the tables and beginnings that hold it."""
     scheduler, ledger = engine.scheduler, engine.pool.blocks
     held = [block for job in (*scheduler.running, *scheduler.waiting) for block in job.table.blocks]
-    held += [child.block for _, _, child in scheduler.prefixes._walk()]
+    held += [child.block for _, _, child in scheduler.prefixes._walk(scheduler.prefixes._root)]
     assert ledger.holders == [held.count(block) for block in range(ledger.count)]
     assert ledger.free == ledger.holders.count(0)
     assert not any(job.table.blocks or job.table.length for job in scheduler.waiting)
@@ -452,6 +452,21 @@ def test_a_request_whose_scores_cannot_be_judged_ends_alone() -> None:
     assert served.texts == {0: alone(asked[0]), 1: [], 2: alone(asked[2]), 3: []}
     with pytest.raises(ValueError, match="logits must be finite"):
         list(follow(Engine(model, blocks=8, size=4), [workload.Asked(0, (7,), 3)]))
+
+
+def test_what_a_failed_request_read_before_is_neither_shared_nor_left_behind() -> None:
+    model: Any = Poisoned()
+    engine = Engine(model, blocks=8, size=2, budget=4)  # its first chunk is remembered, then judged
+    ill = Asked((7, 3, 5, 6, 2), 2, 0)
+    failed: list[int] = []
+    serve(engine, [ill, ill], lambda step: failed.extend(step.failed))
+    assert sorted(failed) == [0, 1]
+    assert engine.scheduler.prefixes.held == set()
+    assert engine.pool.blocks.free == 8
+    assert engine.pool.keys.isfinite().all()
+    assert engine.pool.values.isfinite().all()
+    asked = [Asked((4, 5, 6, 5, 6, 3, 1, 2), 8, 0)]  # takes all blocks
+    assert serve(engine, asked, lambda step: None).texts == {2: alone(asked[0])}
 
 
 def test_cancelling_gives_every_block_back() -> None:

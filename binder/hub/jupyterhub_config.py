@@ -34,8 +34,8 @@ c.Spawner.args = [
     f"--MappingKernelManager.cull_interval={5 * MINUTE}",
 ]
 c.Spawner.start_timeout = c.Spawner.http_timeout = 2 * MINUTE
-c.JupyterHub.concurrent_spawn_limit = 10  # a class comes at once
 c.JupyterHub.active_server_limit = 60
+c.JupyterHub.concurrent_spawn_limit = 60  # a class comes at once: nobody is sent away
 
 # A restart of the hub leaves the students' servers, and the way to them, as they are.
 c.JupyterHub.cleanup_servers = False

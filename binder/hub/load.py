@@ -32,7 +32,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import requests
-import websocket
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
 
 HERE = Path(__file__).parent
 MOST_USERS = 60
@@ -105,7 +106,7 @@ class Student:
         self._send("PUT", f"api/contents/{path}", body)
 
     @contextmanager
-    def kernel(self, path: str) -> Iterator[websocket.WebSocket]:
+    def kernel(self, path: str) -> Iterator[ClientConnection]:
         """The channels of a kernel for this notebook."""
         wanted = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
         kernel = self._send("POST", "api/sessions", wanted)["kernel"]["id"]
@@ -113,15 +114,17 @@ class Student:
             self.session.cookies, requests.Request("GET", self.server).prepare()
         )
         address = f"{self.server}api/kernels/{kernel}/channels?session_id={uuid.uuid4().hex}"
-        channels = websocket.create_connection(
-            address.replace("http", "ws", 1), cookie=cookies, timeout=CELL_SECONDS
-        )
-        try:
+        with connect(
+            address.replace("http", "ws", 1),
+            additional_headers={"Cookie": cookies or ""},
+            proxy=None,
+            open_timeout=120,
+            max_size=None,
+            max_queue=None,  # as a browser, it answers pings also while nobody reads
+        ) as channels:
             yield channels
-        finally:
-            channels.close()
 
-    def run(self, channels: websocket.WebSocket, code: str) -> str:
+    def run(self, channels: ClientConnection, code: str) -> str:
         """Execute code; how it failed, or nothing. Returns when the kernel is idle again."""
         message = uuid.uuid4().hex
         header = {"msg_id": message, "msg_type": "execute_request", "version": "5.3"}
@@ -132,7 +135,7 @@ class Student:
         failure, open_ends = "", {"execute_reply", "idle"}
         while open_ends:
             self._wait(0)
-            frame = channels.recv()
+            frame = channels.recv(timeout=CELL_SECONDS)
             if isinstance(frame, bytes):
                 continue  # a widget's buffers
             reply = json.loads(frame)
@@ -178,7 +181,7 @@ def study(student: Student, lesson: str, think: float) -> Work:
         _work_through(student, lesson, think, work)
     except TimeUpError:
         work.failure = f"time is up after {len(work.cells)} cells"
-    except (requests.RequestException, websocket.WebSocketException, OSError) as error:
+    except (requests.RequestException, WebSocketException, OSError) as error:
         work.failure = f"{type(error).__name__}: {error}"
     return work
 

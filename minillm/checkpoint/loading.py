@@ -1,4 +1,4 @@
-"""Load and save weights: a shipped model, a Hugging Face folder, a GGUF file.
+"""Load and save weights: a shipped model, a Hugging Face folder or id, a GGUF file.
 
 A folder holds config.json, model.safetensors (or its shards) and tokenizer.json; a `.gguf` file is
 all of these in one. `opened` reads what is small, `Checkpoint.model` the weights.
@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from minillm.checkpoint import gguf
 from minillm.checkpoint.chat import ChatTemplate, template_of
+from minillm.checkpoint.hub import hub_id, pinned
 from minillm.checkpoint.names import fuse, split
 from minillm.checkpoint.published import PUBLISHED
 from minillm.checkpoint.tensors import FLOATS, Stored, stored_tensors
@@ -88,18 +89,25 @@ def shipped() -> list[str]:
 
 
 def folder(name: str | Path) -> Path:
-    """The folder of a shipped model, or `name` itself where that is a checkpoint's folder.
+    """The folder of a shipped model, `name` itself where that is one, or that of a Hub id.
 
     Raises:
-        FileNotFoundError: it is neither; the message lists the shipped models.
+        FileNotFoundError: it is none; the message lists the shipped models, or says how to fetch.
     """
     for candidate in (_SHIPPED / name, Path(name)):
         if (candidate / "config.json").is_file():
             return candidate
+    text = Path(name).as_posix()
+    if hub_id(text) == (text, None) and not Path(name).exists():
+        if fetched := pinned(text):
+            return fetched
+        raise FileNotFoundError(
+            f"{text} is neither a folder nor on this machine yet: minillm fetch {text}"
+        )
     raise FileNotFoundError(
         f"no model named {str(name)!r}: the shipped ones are {', '.join(shipped())}; any other "
-        f"name must be that of a fetched one ({', '.join(PUBLISHED)}), a .gguf file or a folder "
-        "that holds a config.json"
+        f"name must be that of a fetched one ({', '.join(PUBLISHED)}, or OWNER/NAME of the Hugging "
+        "Face Hub), a .gguf file or a folder that holds a config.json"
     )
 
 
@@ -124,8 +132,11 @@ def load(
 ) -> tuple[Transformer, Tokenizer]:
     """A shipped or fetched model, a local Hugging Face folder or a GGUF file, ready for inference.
 
+    Nothing is downloaded: that is what `minillm fetch` is for.
+
     Args:
-        name: one of `shipped()` or of `PUBLISHED`, a folder, or a file that ends in .gguf.
+        name: one of `shipped()` or of `PUBLISHED`, a folder, a file that ends in .gguf, or the
+            OWNER/NAME of what `minillm fetch` downloaded from the Hugging Face Hub.
         device: where the weights go.
         dtype: what they are widened or narrowed to, one of `FLOATS`.
 

@@ -163,6 +163,7 @@ def _of_file(path: Path) -> Checkpoint:
         fields = gguf.config_fields(file)
         config = ModelConfig.from_dict(fields)
         tokenizer = gguf.read_tokenizer(file.metadata)
+        stored = gguf.hugging_face_tensors(file, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     special = gguf.special_tokens(file.metadata)
@@ -170,7 +171,6 @@ def _of_file(path: Path) -> Checkpoint:
     text = file.metadata.get("tokenizer.chat_template")
     texts = {name: str(tokenizer.id_to_token(number)) for name, number in special.items()}
     template = ChatTemplate(text, texts) if isinstance(text, str) else None
-    stored = gguf.hugging_face_tensors(file, fields)
     return Checkpoint(path, config, tokenizer, ends, template, stored)
 
 

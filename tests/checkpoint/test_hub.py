@@ -154,6 +154,9 @@ def test_what_is_fetched_opens_offline_at_its_commit(
     options = ["--max-new-tokens", "3", "--temperature", "0"]
     assert main(["generate", "Once", "--model", "me/tiny", *options]) == 0
     assert capsys.readouterr().out.startswith("Once")
+    Path("text.txt").write_text("Once upon a time")
+    assert main(["eval", "--model", "me/tiny", "--text", "text.txt"]) == 0
+    assert capsys.readouterr().out.startswith("me/tiny on ")
 
 
 def test_a_model_stays_the_same_until_it_is_fetched_again(server: Hub) -> None:

@@ -22,6 +22,7 @@ from minillm.checkpoint.published import PUBLISHED
 from minillm.checkpoint.tensors import FLOATS, Stored, stored_tensors
 from minillm.config import ModelConfig
 from minillm.files import read_json, write_whole
+from minillm.gemma import transformer_of
 from minillm.tokens import END_OF_TEXT, for_family
 from minillm.transformer import Transformer
 
@@ -76,7 +77,7 @@ class Checkpoint:
         device, config = _device(device), self.config
         tensors = fuse(config, self.stored, self.path, device, dtype)
         with torch.device("meta"):
-            model = Transformer(config)
+            model = transformer_of(config)
         model.load_state_dict(tensors, assign=True, strict=not config.tie_word_embeddings)
         if config.tie_word_embeddings:
             model.head.weight = model.embed.weight

@@ -5,7 +5,7 @@ refuses by name what the model does not implement, so that no checkpoint is run 
 not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ from minillm.rope_scaling import RopeScaling
 
 __all__ = ["Activation", "ModelConfig"]
 
-Activation = Literal["relu", "silu", "gelu"]
+Activation = Literal["relu", "silu", "gelu", "gelu_pytorch_tanh"]
 _LONGEST = 1 << 20  # positions, whose rotations are a table
+_WINDOWS = ("window", "window_layers", "window_rope_theta")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -56,6 +57,9 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     qkv_bias: bool = False
     qk_norm: bool = False
+    window: int = field(default=0, repr=False)  # Gemma's
+    window_layers: tuple[int, ...] = field(default=(), repr=False)
+    window_rope_theta: float = field(default=10_000.0, repr=False)
     model_type: str = "llama"
 
     def __post_init__(self) -> None:
@@ -68,8 +72,11 @@ class ModelConfig:
                 f"max_position_embeddings must be at most {_LONGEST}, got "
                 f"{self.max_position_embeddings}"
             )
-        if not self.rope_theta > 0:
-            raise ValueError(f"rope_theta must be above 0, got {self.rope_theta}")
+        if not min(self.rope_theta, self.window_rope_theta) > 0:
+            thetas = self.rope_theta, self.window_rope_theta
+            raise ValueError(f"a rope_theta must be above 0, got {min(thetas)}")
+        if self.window_layers and not self.window > 0:
+            raise ValueError(f"a window must be above 0, got {self.window}")
         if not self.rms_norm_eps >= 0:
             raise ValueError(f"rms_norm_eps must not be below 0, got {self.rms_norm_eps}")
         if self.num_attention_heads % self.num_key_value_heads:
@@ -108,8 +115,9 @@ class ModelConfig:
             "qwen2": "Qwen2ForCausalLM",
             "qwen3": "Qwen3ForCausalLM",
             "smollm3": "SmolLM3ForCausalLM",
+            "gemma3_text": "Gemma3ForCausalLM",
         }
-        ours = ("qkv_bias", "qk_norm", "rope_scaling", "layers_without_rope")
+        ours = ("qkv_bias", "qk_norm", "rope_scaling", "layers_without_rope", *_WINDOWS)
         fields = {k: v for k, v in vars(self).items() if k not in ours}
         fields["sliding_window"] = None  # Mistral's default would be one of 4096
         if self.rope_scaling is not None:
@@ -118,4 +126,16 @@ class ModelConfig:
             layers = range(self.num_hidden_layers)
             fields["pad_token_id"] = None  # by default one of SmolLM3's own vocabulary
             fields["no_rope_layers"] = [int(i not in self.layers_without_rope) for i in layers]
+        if self.model_type == "gemma3_text":
+            fields |= self._gemma_fields()
         return {"architectures": [architectures[self.model_type]], **fields}
+
+    def _gemma_fields(self) -> dict[str, Any]:
+        kinds = "full_attention", "sliding_attention"
+        return {
+            "hidden_activation": self.hidden_act,
+            "query_pre_attn_scalar": self.head_dim,
+            "sliding_window": self.window,
+            "layer_types": [kinds[i in self.window_layers] for i in range(self.num_hidden_layers)],
+            "rope_local_base_freq": self.window_rope_theta,
+        }

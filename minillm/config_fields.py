@@ -38,6 +38,23 @@ _QWEN = {
     "sliding_window": 4096,
     "max_window_layers": 28,
 }
+_GEMMA = {
+    "max_position_embeddings": 131_072,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "query_pre_attn_scalar": 256,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 6,
+    "layer_types": None,
+    "final_logit_softcapping": None,
+    "attn_logit_softcapping": None,
+    "use_bidirectional_attention": False,
+}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": {
         "max_position_embeddings": 2048,
@@ -68,13 +85,18 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "sliding_window": None,
         "max_window_layers": 0,
     },
+    "gemma3_text": _GEMMA,
 }
+_FULL, _SLIDING = "full_attention", "sliding_attention"
 _MOST_LAYERS = 10_000
 _SCALED = ("linear", "llama3", "yarn")
 _SUPPORTED_AT_DEFAULT = (
     "attention_bias",
     "mlp_bias",
     "attention_chunk_size",
+    "final_logit_softcapping",
+    "attn_logit_softcapping",
+    "use_bidirectional_attention",
     "is_causal",
     "per_layer_config",
     "quantization_config",
@@ -101,6 +123,7 @@ _ACTIVATIONS = {
     "swish": "silu",
     "gelu": "gelu",
     "gelu_python": "gelu",
+    "gelu_pytorch_tanh": "gelu_pytorch_tanh",
 }
 
 
@@ -133,6 +156,10 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"config.json sets {name}={fields[name]!r}, which is not supported")
     if missing := [name for name in _ARGUMENTS if name not in fields]:
         raise ValueError(f"config.json lacks the field {missing[0]!r}")
+    windows: dict[str, Any] = {}
+    if model_type == "gemma3_text":
+        windows = _windows(fields)
+        fields |= _as_llama(fields)
     fields |= _derived(fields)
     arguments = {name: checked(name, fields[name], kind) for name, kind in _ARGUMENTS.items()}
     activation = arguments["hidden_act"]
@@ -142,10 +169,57 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
     return arguments | {
         "hidden_act": _ACTIVATIONS[activation],
         "qkv_bias": model_type == "qwen2",
-        "qk_norm": model_type == "qwen3",
+        "qk_norm": model_type in ("qwen3", "gemma3_text"),
         "rope_scaling": _rope_scaling(fields),
         "layers_without_rope": _layers_without_rope(fields),
+        **windows,
     }
+
+
+def _windows(fields: dict[str, Any]) -> dict[str, Any]:
+    """Which of Gemma's layers see a window only, how wide it is, and what its positions rotate by.
+
+    Raises:
+        ValueError: a kind of layer that is not known, or window layers whose rotations are scaled.
+    """
+    layers = checked("num_hidden_layers", fields["num_hidden_layers"], int)
+    kinds = fields["layer_types"]
+    if kinds is None:
+        every = checked("sliding_window_pattern", fields["sliding_window_pattern"], int)
+        count = range(1, min(layers, _MOST_LAYERS) + 1)
+        kinds = [_SLIDING if every < 1 or i % every else _FULL for i in count]
+    if any(kind not in (_FULL, _SLIDING) for kind in checked("layer_types", kinds, list)):
+        raise ValueError(f"layer_types={kinds!r} is not supported, only {_FULL!r} and {_SLIDING!r}")
+    rope = {"rope_theta": fields["rope_local_base_freq"]} | _rope_of(fields, _SLIDING)
+    if (kind := rope.get("rope_type", "default")) != "default":
+        raise ValueError(f"rope type {kind!r} is not supported in layers with a window")
+    if len(kinds) < layers:
+        raise ValueError(f"layer_types is for {len(kinds)} layers, {layers} are needed")
+    near = tuple(i for i, kind in enumerate(kinds[:layers]) if kind == _SLIDING)
+    return {
+        "window": checked("sliding_window", fields["sliding_window"], int) if near else 0,
+        "window_layers": near,
+        "window_rope_theta": checked("rope_local_base_freq", rope["rope_theta"], float),
+    }
+
+
+def _as_llama(fields: dict[str, Any]) -> dict[str, Any]:
+    """Gemma's fields that say the same as others of Llama, its windows left out."""
+    scale, D = fields["query_pre_attn_scalar"], fields["head_dim"]
+    if scale != D:
+        raise ValueError(f"query_pre_attn_scalar={scale!r} is not supported, only head_dim={D!r}")
+    scaling = checked("rope_scaling", fields.get("rope_scaling") or {}, dict)
+    return {
+        "hidden_act": fields["hidden_activation"],
+        "rope_parameters": _rope_of(fields, _FULL) | scaling,
+        **dict.fromkeys(("rope_scaling", "layer_types", "sliding_window")),
+    }
+
+
+def _rope_of(fields: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Gemma's rope options of a kind of layers, as transformers 5 writes them."""
+    rope = checked("rope_parameters", fields.get("rope_parameters") or {}, dict)
+    return checked(f"rope_parameters of {kind}", rope.get(kind) or {}, dict)
 
 
 def _derived(fields: dict[str, Any]) -> dict[str, Any]:

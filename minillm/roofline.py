@@ -81,7 +81,8 @@ def work(
         logits: "all", of every new token; or "last", of the last one of each row.
 
     Raises:
-        ValueError: a count or size out of range, or other logits.
+        ValueError: a count or size out of range, other logits, or a Gemma, whose windows and norms
+            are not counted.
 
     >>> tiny = ModelConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=2,
     ...                    num_key_value_heads=1, head_dim=2, intermediate_size=6)
@@ -89,6 +90,8 @@ def work(
     Work(flops=352, weight_bytes=656, cache_bytes=64, activation_bytes=264)
     """
     new, cached, batch = whole("new", new, 1), whole("cached", cached), whole("batch", batch, 1)
+    if config.model_type == "gemma3_text":
+        raise ValueError("the work of Gemma's windows and norms is not counted")
     if logits not in ("all", "last"):
         raise ValueError(f"logits must be 'all' or 'last', got {logits!r}")
     _above_zero(weight_bytes=weight_bytes, cache_bytes=cache_bytes)

@@ -9,6 +9,9 @@ Dimensions: B batch, T new tokens, C width, F MLP width, V vocabulary.
 Sources: Llama (arXiv 2302.13971); gated MLP (arXiv 2002.05202).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -21,6 +24,13 @@ from minillm.rotary import Rotary, Rotation
 
 __all__ = ["MLP", "Block", "Transformer"]
 
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "gelu_pytorch_tanh": partial(nn.GELU, approximate="tanh"),
+}
+
 
 class MLP(nn.Module):
     """down(act(gate(x)) * up(x)); gate and up are one matrix, gate first."""
@@ -28,7 +38,7 @@ class MLP(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.gate_up = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.act = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}[config.hidden_act]()
+        self.act = _ACTIVATIONS[config.hidden_act]()
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

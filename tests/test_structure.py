@@ -119,7 +119,8 @@ FLOORS = (
     ("checkpoint",),
 )
 GROUND = {  # lessons 00 to 03, and what all share
-    *("transformer", "attention", "rotary", "rope_scaling", "norm", "config", "config_fields"),
+    *("transformer", "attention", "rotary", "rope_scaling", "norm", "gemma"),
+    *("config", "config_fields"),
     *("sampling", "batch", "decoding", "ragged", "kv_cache", "roofline"),
     *("tokens", "modules", "files", "kept", "whole", "moved", "threads"),
 }

@@ -1,7 +1,7 @@
 """Weights on disk: Hugging Face folders of safetensors, and GGUF files.
 
 To read in this order: `loading` (a folder or a file to a model, and back), `names` (theirs and
-ours), `tensors` (files and shards), `gguf`, `published` (models to download), `chat`.
+ours), `tensors` (files and shards), `gguf`, `published` and `hub` (models to download), `chat`.
 """
 
 from minillm.checkpoint.loading import (

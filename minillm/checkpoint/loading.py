@@ -1,4 +1,4 @@
-"""Load and save weights: a shipped model, a Hugging Face folder, a GGUF file.
+"""Load and save weights: a shipped model, a Hugging Face folder or id, a GGUF file.
 
 A folder holds config.json, model.safetensors (or its shards) and tokenizer.json; a `.gguf` file is
 all of these in one. `opened` reads what is small, `Checkpoint.model` the weights.
@@ -16,11 +16,13 @@ from tokenizers import Tokenizer
 
 from minillm.checkpoint import gguf
 from minillm.checkpoint.chat import ChatTemplate, template_of
+from minillm.checkpoint.hub import hub_id, pinned
 from minillm.checkpoint.names import fuse, split
 from minillm.checkpoint.published import PUBLISHED
 from minillm.checkpoint.tensors import FLOATS, Stored, stored_tensors
 from minillm.config import ModelConfig
 from minillm.files import read_json, write_whole
+from minillm.gemma import transformer_of
 from minillm.tokens import END_OF_TEXT, for_family
 from minillm.transformer import Transformer
 
@@ -75,7 +77,7 @@ class Checkpoint:
         device, config = _device(device), self.config
         tensors = fuse(config, self.stored, self.path, device, dtype)
         with torch.device("meta"):
-            model = Transformer(config)
+            model = transformer_of(config)
         model.load_state_dict(tensors, assign=True, strict=not config.tie_word_embeddings)
         if config.tie_word_embeddings:
             model.head.weight = model.embed.weight
@@ -88,18 +90,25 @@ def shipped() -> list[str]:
 
 
 def folder(name: str | Path) -> Path:
-    """The folder of a shipped model, or `name` itself where that is a checkpoint's folder.
+    """The folder of a shipped model, `name` itself where that is one, or that of a Hub id.
 
     Raises:
-        FileNotFoundError: it is neither; the message lists the shipped models.
+        FileNotFoundError: it is none; the message lists the shipped models, or says how to fetch.
     """
     for candidate in (_SHIPPED / name, Path(name)):
         if (candidate / "config.json").is_file():
             return candidate
+    text = Path(name).as_posix()
+    if hub_id(text) == (text, None) and not Path(name).exists():
+        if fetched := pinned(text):
+            return fetched
+        raise FileNotFoundError(
+            f"{text} is neither a folder nor on this machine yet: minillm fetch {text}"
+        )
     raise FileNotFoundError(
         f"no model named {str(name)!r}: the shipped ones are {', '.join(shipped())}; any other "
-        f"name must be that of a fetched one ({', '.join(PUBLISHED)}), a .gguf file or a folder "
-        "that holds a config.json"
+        f"name must be that of a fetched one ({', '.join(PUBLISHED)}, or OWNER/NAME of the Hugging "
+        "Face Hub), a .gguf file or a folder that holds a config.json"
     )
 
 
@@ -124,8 +133,11 @@ def load(
 ) -> tuple[Transformer, Tokenizer]:
     """A shipped or fetched model, a local Hugging Face folder or a GGUF file, ready for inference.
 
+    Nothing is downloaded: that is what `minillm fetch` is for.
+
     Args:
-        name: one of `shipped()` or of `PUBLISHED`, a folder, or a file that ends in .gguf.
+        name: one of `shipped()` or of `PUBLISHED`, a folder, a file that ends in .gguf, or the
+            OWNER/NAME of what `minillm fetch` downloaded from the Hugging Face Hub.
         device: where the weights go.
         dtype: what they are widened or narrowed to, one of `FLOATS`.
 
@@ -152,6 +164,7 @@ def _of_file(path: Path) -> Checkpoint:
         fields = gguf.config_fields(file)
         config = ModelConfig.from_dict(fields)
         tokenizer = gguf.read_tokenizer(file.metadata)
+        stored = gguf.hugging_face_tensors(file, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     special = gguf.special_tokens(file.metadata)
@@ -159,7 +172,6 @@ def _of_file(path: Path) -> Checkpoint:
     text = file.metadata.get("tokenizer.chat_template")
     texts = {name: str(tokenizer.id_to_token(number)) for name, number in special.items()}
     template = ChatTemplate(text, texts) if isinstance(text, str) else None
-    stored = gguf.hugging_face_tensors(file, fields)
     return Checkpoint(path, config, tokenizer, ends, template, stored)
 
 

@@ -11,11 +11,19 @@ from torch import Tensor
 
 from minillm.checkpoint.tensors import Stored, refuse_infinite
 from minillm.config import ModelConfig
+from minillm.gemma import transformer_of
 from minillm.transformer import Transformer
 
 __all__ = ["fuse", "split"]
 
 _EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+_GEMMA_NORMS = {
+    "attention_norm": "input_layernorm",
+    "after_attention_norm": "post_attention_layernorm",
+    "mlp_norm": "pre_feedforward_layernorm",
+    "after_mlp_norm": "post_feedforward_layernorm",
+}
 _NAMED = 5  # tensors that an error lists
 
 
@@ -28,14 +36,14 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
     )
     qkv = [("q_proj", H), ("k_proj", G), ("v_proj", G)]
     parts = {"embed.weight": [(_EMBED, config.vocab_size)]}
+    norms = _GEMMA_NORMS if config.model_type == "gemma3_text" else _NORMS
     for i in range(config.num_hidden_layers):
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
         attention = theirs + "self_attn."
+        parts |= {f"{ours}{x}.weight": [(f"{theirs}{y}.weight", C)] for x, y in norms.items()}
         parts |= {
-            ours + "attention_norm.weight": [(theirs + "input_layernorm.weight", C)],
             ours + "attention.qkv.weight": [(f"{attention}{x}.weight", n) for x, n in qkv],
             ours + "attention.out.weight": [(attention + "o_proj.weight", C)],
-            ours + "mlp_norm.weight": [(theirs + "post_attention_layernorm.weight", C)],
             ours + "mlp.gate_up.weight": [
                 (theirs + "mlp.gate_proj.weight", F),
                 (theirs + "mlp.up_proj.weight", F),
@@ -52,6 +60,11 @@ def _parts(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
     if not config.tie_word_embeddings:
         parts["head.weight"] = [(_HEAD, config.vocab_size)]
     return parts
+
+
+def _lacks_one(config: ModelConfig, tensor: Tensor) -> bool:
+    """Whether files hold a tensor less 1: of Gemma the norms, which are all its vectors."""
+    return config.model_type == "gemma3_text" and tensor.ndim == 1
 
 
 def fuse(
@@ -87,7 +100,8 @@ def fuse(
                 f"{path}: {name} has shape {stored[name].shape}, its config asks for {rows} rows"
             )
     with torch.device("meta"):  # of sizes that the tensors have: no config makes it endless
-        shapes = {ours: tensor.shape for ours, tensor in Transformer(config).state_dict().items()}
+        state = transformer_of(config).state_dict()
+        shapes = {ours: tensor.shape for ours, tensor in state.items()}
 
     def joined(ours: str, group: list[tuple[str, int]]) -> Tensor:
         whole = torch.empty(shapes[ours], device=device, dtype=dtype)
@@ -95,6 +109,8 @@ def fuse(
         for (name, _), place in zip(group, places, strict=True):
             place.copy_(stored[name].read())
             refuse_infinite({name: place}, path)
+        if _lacks_one(config, whole):
+            whole += 1
         return whole
 
     for ours, group in parts.items():
@@ -128,7 +144,10 @@ def split(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     """Hugging Face's names and tensors of a model."""
     state = model.state_dict()
     for ours, group in _parts(model.config).items():
-        pieces = state[ours].split([rows for _, rows in group])
+        whole = state[ours]
+        if _lacks_one(model.config, whole):
+            whole = whole - 1
+        pieces = whole.split([rows for _, rows in group])
         yield from (
             (name, piece.contiguous()) for (name, _), piece in zip(group, pieces, strict=True)
         )

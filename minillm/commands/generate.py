@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=named_path,
         default="stories",
-        help=f"{models}, a fetched model, a Hugging Face folder or a .gguf file (stories)",
+        help=f"{models}, a fetched model, a Hub id, a folder or a .gguf file (stories)",
     )
     add("--chat", action="store_true", help="the prompt is a question to a model that can chat")
     add("--max-new-tokens", type=int, default=200, metavar="N", help="stop after N tokens (200)")

@@ -33,6 +33,8 @@ from minillm.whole import whole
 __all__ = ["ByText", "Interval", "divergences", "interval"]
 
 _DRAWS = 2000
+_CONTEXT = 1024  # tokens of a row
+_NUMBERS = 1 << 26  # of probabilities that a model's pass may keep
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,22 @@ def divergences(
     texts: Sequence[Sequence[int]],
     batch: int = 8,
 ) -> dict[str, ByText]:
-    """Of each model on each text, which is read from its first token; rows are cut at the context.
+    """Of each model on each text, read from its first token in rows of the context or 1,024 tokens.
 
     Raises:
         ValueError: no text, or one of fewer than two tokens; or a batch of no row.
     """
     if not texts or min(map(len, texts)) < 2:
         raise ValueError("texts to compare models on need at least two tokens each")
-    batch, context = whole("batch", batch, least=1), original.config.max_position_embeddings
+    context = min(original.config.max_position_embeddings, _CONTEXT)
     rows = [
         (place, torch.tensor(text[start : start + context + 1]))
         for place, text in enumerate(texts)
         for start in range(0, len(text) - 1, context)
     ]
+    longest = max(len(row) for _, row in rows)
+    most = max(1, _NUMBERS // (longest * original.config.vocab_size))
+    batch = min(whole("batch", batch, least=1), most)
     before = torch.zeros(len(texts), dtype=torch.float64)
     loss, kl = ({name: before.clone() for name in models} for _ in range(2))
     for first in range(0, len(rows), batch):

@@ -230,6 +230,8 @@ def test_every_spelling_of_a_config_means_the_same(
 
 
 ROPE = {"rope_scaling", "layers_without_rope"}
+WINDOWS = {"window", "window_layers", "window_rope_theta"}
+DERIVED = {"qkv_bias", "qk_norm", "head_dim", "rope_theta"} | ROPE | WINDOWS
 
 
 @pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3"])
@@ -240,7 +242,7 @@ def test_absent_fields_default_as_in_transformers(name: str) -> None:
     given = sizes | {"num_attention_heads": 32, "sliding_window": None}
     config = ModelConfig.from_dict(given | {"model_type": name.lower()})
     twin = getattr(transformers, f"{name}Config")(**given)
-    for field in set(vars(config)) - {"qkv_bias", "qk_norm", "head_dim", "rope_theta"} - ROPE:
+    for field in set(vars(config)) - DERIVED:
         assert getattr(config, field) == getattr(twin, field), field
     assert config.head_dim == getattr(twin, "head_dim", 64 // 32)  # Qwen2 has no such field
     assert config.rope_theta == twin.rope_parameters["rope_theta"]

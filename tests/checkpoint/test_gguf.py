@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 import minillm
 from minillm.checkpoint import folder, opened, read_tokenizer
 from minillm.checkpoint.gguf import blocks, read_gguf
+from minillm.commands.main import main
 from minillm.data.heldout import stories
 
 TOKENIZER = folder("stories") / "tokenizer.json"
@@ -243,6 +244,14 @@ def test_a_text_is_cut_as_the_file_names_it(cut: str, tmp_path: Path) -> None:
     assert leads == (cut == "llama-bpe")  # in llama.cpp as well
 
 
+def test_the_commands_take_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "a.gguf", fields_of("llama"), tensors_of(theirs("LlamaConfig")))
+    (tmp_path / "text.txt").write_text("Once upon a time<|endoftext|>there was a cat.")
+    options = ["--text", str(tmp_path / "text.txt"), "--rounded", "int8"]
+    assert main(["eval", "--model", str(path), *options]) == 0
+    assert "a.gguf on 1" in capsys.readouterr().out
+
+
 # Defects
 
 
@@ -273,6 +282,8 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"llama.attention.value_length": 4}, "attention.value_length=4 is not supported, only 8"),
     ({"llama.rope.dimension_count": 4}, "rope.dimension_count=4 is not supported, only 8"),
     ({"llama.expert_count": 8}, "expert_count=8 is not supported, only 0"),
+    ({"llama.vocab_size": 2047}, "vocab_size is not 2048, the rows of token_embd.weight"),
+    ({"llama.vocab_size": [2048, 2048]}, "vocab_size is not 2048"),
     ({"llama.logit_scale": 2.0}, "the field llama.logit_scale is not supported"),
     ({"llama.rope.scaling.type": "longrope"}, "rope type 'longrope' is not supported"),
     ({"general.alignment": 3}, "an alignment of 3, not a power of 2"),
@@ -330,6 +341,8 @@ EXTRA: list[tuple[tuple[Any, ...], str]] = [
     (("../../etc/passwd", (32,), 8, ONE), r"has unexpected tensors: \.\./\.\./etc/passwd"),
     (("blk.2.attn_q.weight", (32,), 8, ONE), r"unexpected tensors: model\.layers\.2\."),
     (("output.weight", (32,), 8, ONE), "two tensors have the same name"),
+    (("lm_head.weight", (32,), 8, ONE), r"two tensors are both lm_head\.weight"),
+    (("model.layers.0.mlp.up_proj.weight", (32,), 8, ONE), "two tensors are both model"),
     (("x" * 64, (32,), 8, ONE), "a tensor's name of 64 characters"),
     (("", (32,), 8, ONE), "a tensor's name of 0 characters"),
     (("x", (31,), 8, ONE), r"tensor 'x' of Q8_0 has the shape \(31,\)"),

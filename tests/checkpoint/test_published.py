@@ -3,7 +3,10 @@
 import hashlib
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ def fails(model: Published, place: Path) -> Path:
 
 
 def files(place: Path) -> list[str]:
-    return sorted(path.name for path in place.rglob("*"))
+    return sorted(path.name for path in place.rglob("*") if path.suffix != ".lock")
 
 
 def test_the_first_source_that_is_reached_gives_the_file(model: Published, tmp_path: Path) -> None:
@@ -128,4 +131,27 @@ def test_a_model_that_was_not_fetched_says_how(model: Published) -> None:
 
 def test_the_command_names_the_known_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", "gpt5"]) == 2
-    assert "invalid choice: 'gpt5' (choose from" in capsys.readouterr().err
+    assert "must be smollm2 or an id OWNER/NAME" in capsys.readouterr().err
+
+
+def test_of_two_at_once_one_downloads_and_the_other_waits(model: Published) -> None:
+    begun, goes_on, asked = threading.Event(), threading.Event(), list[Path]()
+
+    def slow(model: Published, place: Path) -> Path:
+        asked.append(place)
+        (place / "x").write_bytes(CONTENT[:4])
+        begun.set()
+        assert goes_on.wait(10)
+        (place / "x").write_bytes(CONTENT)
+        return place / "x"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetch, model, [slow])
+        assert begun.wait(10)
+        second = pool.submit(fetch, model, [slow])
+        time.sleep(0.2)  # in which it would begin
+        assert not model.path.exists()
+        goes_on.set()
+        assert first.result() == second.result() == model.path
+    assert len(asked) == 1
+    assert model.path.read_bytes() == CONTENT

@@ -12,8 +12,10 @@ import minillm
 from minillm.commands import eval as eval_command
 from minillm.commands.main import main
 from minillm.decoding import collect, decode_cached, generators
+from minillm.measure import divergence
 from minillm.measure.divergence import divergences, interval
 from minillm.measure.repetition import distinct, repetition
+from minillm.modules import hooked
 from minillm.quantization import Spec
 from minillm.quantization.simulated import rounded
 from minillm.sampling import Sampler
@@ -189,3 +191,29 @@ def test_bad_input_is_one_line(options, said, capsys) -> None:
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_the_model_is_named_with_an_option_or_without(tmp_path, capsys) -> None:
+    tokenizer = minillm.load("stories-draft")[1]
+    model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
+    minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
+    (tmp_path / "text.txt").write_text("Once upon a time<|endoftext|>there was a cat.")
+    reports = []
+    for name in ([str(tmp_path / "model")], ["--model", str(tmp_path / "model")], []):
+        options = ["--text", str(tmp_path / "text.txt"), "--rounded", "int8"]
+        assert main(["eval", *name, *options]) == 0
+        reports.append(capsys.readouterr().out)
+    assert reports[0] == reports[1] != reports[2]
+    assert reports[2].startswith("stories on ")
+
+
+def test_a_large_vocabulary_is_read_in_few_rows_at_a_time(monkeypatch) -> None:
+    """The figures are those of any other batch, and no pass keeps more than it may."""
+    model, texts = tiny(minillm), [tokens_of(i, 9).tolist() for i in range(5)]
+    whole = divergences(model, {"a": rounded(model, Spec("int8"))}, texts)["a"]
+    monkeypatch.setattr(divergence, "_NUMBERS", 2 * 9 * 31)
+    seen = []
+    with hooked([model.head], lambda module, given, made: seen.append(made.numel())):
+        found = divergences(model, {"a": rounded(model, Spec("int8"))}, texts)["a"]
+    assert max(seen) <= 2 * 9 * 31
+    assert torch.allclose(found.kl, whole.kl)

@@ -45,6 +45,9 @@ def test_fields_are_taken_as_they_stand() -> None:
         "qk_norm": False,
         "rope_scaling": None,
         "layers_without_rope": (),
+        "window": 0,
+        "window_layers": (),
+        "window_rope_theta": 10_000.0,
     }
 
 
@@ -132,7 +135,7 @@ def test_switches_of_the_family(model_type: str, qkv_bias: bool, qk_norm: bool) 
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"partial_rotary_factor": "1"}, "partial_rotary_factor must be a finite number"),
-        ({"hidden_act": "gelu_pytorch_tanh"}, "hidden_act must be .* 'gelu_pytorch_tanh'"),
+        ({"hidden_act": "quick_gelu"}, "hidden_act must be .* 'quick_gelu'"),
         ({"num_attention_heads": 5}, "num_attention_heads"),
         ({"head_dim": 7}, "head_dim must be even"),
         ({"head_dim": 0}, "head_dim must be .* above 0"),

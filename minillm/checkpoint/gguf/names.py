@@ -87,6 +87,10 @@ def config_fields(gguf: GGUF) -> dict[str, Any]:
         ours: given[theirs] for ours, theirs in (_FIELDS | _OPTIONAL).items() if theirs in given
     }
     _refuse_other_sizes(given, fields)
+    rows = gguf.tensors["token_embd.weight"].shape[0]
+    said = given.get("vocab_size", rows)
+    if type(said) is not int or said != rows:
+        raise ValueError(f"vocab_size is not {rows}, the rows of token_embd.weight")
     scaling = {ours: given[theirs] for ours, theirs in _SCALING.items() if theirs in given}
     if scaling.get("rope_type") in (None, "none"):
         scaling = {}
@@ -94,7 +98,7 @@ def config_fields(gguf: GGUF) -> dict[str, Any]:
         scaling = _scaling_of(gguf.tensors[_FACTORS].read(), fields)
     return fields | {
         "model_type": family,
-        "vocab_size": gguf.tensors["token_embd.weight"].shape[0],
+        "vocab_size": rows,
         "num_key_value_heads": fields.get("num_key_value_heads", fields["num_attention_heads"]),
         "head_dim": fields.get("head_dim"),
         "rope_scaling": scaling,
@@ -134,6 +138,9 @@ def hugging_face_tensors(gguf: GGUF, fields: Mapping[str, Any]) -> dict[str, Sto
 
     Args:
         gguf: of which `config_fields` are `fields`.
+
+    Raises:
+        ValueError: two tensors of one name.
     """
     tensors: dict[str, Stored] = {}
     for name, stored in gguf.tensors.items():
@@ -145,6 +152,8 @@ def hugging_face_tensors(gguf: GGUF, fields: Mapping[str, Any]) -> dict[str, Sto
         ):
             heads = "num_attention_heads" if "q_proj" in theirs else "num_key_value_heads"
             stored = _in_halves(stored, fields[heads])
+        if theirs in tensors:
+            raise ValueError(f"two tensors are both {theirs}")
         tensors[theirs] = stored
     return tensors
 

@@ -51,7 +51,9 @@ def read() -> dict[str, Recorded]:
     return {
         point["format"]: Recorded(
             point["nbytes"],
-            ByText(torch.tensor(point["tokens"]), *torch.tensor(point["sums"], dtype=torch.float64)),
+            ByText(
+                torch.tensor(point["tokens"]), *torch.tensor(point["sums"], dtype=torch.float64)
+            ),
             Measured.of(point["seconds"]),
             point["kernel"],
         )

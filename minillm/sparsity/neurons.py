@@ -83,7 +83,8 @@ def unused(opened: Bool[Tensor, "L M N F"]) -> Unused:
         opened: which gates are open, by layer, group of tokens and token.
     """
     opened, (_, M, N, _) = opened.cpu(), opened.shape
-    shut = 1 - opened.sum((1, 2)).double() / (M * N)  # (L, F), how often
+    counts = torch.stack([layer.sum((0, 1)) for layer in opened])  # (L, F)
+    shut = 1 - counts.double() / (M * N)  # how often
     return Unused(
         measured=torch.stack([(~layer.any(1)).double().mean() for layer in opened]),
         by_rates=(shut**N).mean(-1),

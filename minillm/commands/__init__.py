@@ -2,6 +2,6 @@
 
 `lab` opens the lessons and `handout` copies them (both with `copies`), `notebooks` re-executes
 them; `generate`, `models`, `eval` and `sample` use a model, `train` makes one; `bench` measures the
-tricks; `kbit` and `hypothesis` record what lesson 12 shows, `findings` what lesson 15 does. They
-share `table`, `named_path` and `threads` (how OpenMP waits).
+tricks; `formats` records what lesson 10 shows, `kbit` and `hypothesis` what lesson 12 does,
+`findings` what lesson 15 does. They share `table`, `named_path` and `threads` (how OpenMP waits).
 """

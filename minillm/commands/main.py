@@ -30,6 +30,7 @@ _COMMANDS = {
         "minillm.commands.kbit",
         "few large weights or many small ones: a family's loss by its bits",
     ),
+    "formats": ("minillm.commands.formats", "what each format stores, costs in loss, and takes"),
     "hypothesis": ("minillm.commands.hypothesis", "do more tokens make rounding cost more"),
     "findings": ("minillm.commands.findings", "the course's findings on any model"),
     "bench": ("minillm.commands.bench", "measure what each trick gains on this machine"),

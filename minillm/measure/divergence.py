@@ -123,11 +123,12 @@ def divergences(
         text = torch.tensor(places).repeat_interleave(lengths)
         read, follow = padded[:, :-1], padded[:, 1:][real][:, None]
         log_p = _log_probabilities(original, read, real)
+        p = log_p.exp()
         before.index_add_(0, text, -log_p.gather(-1, follow)[:, 0])
         for name, model in models.items():
             log_q = _log_probabilities(model, read, real)
             loss[name].index_add_(0, text, -log_q.gather(-1, follow)[:, 0])
-            kl[name].index_add_(0, text, (log_p.exp() * (log_p - log_q)).sum(-1))
+            kl[name].index_add_(0, text, (p * (log_p - log_q)).sum(-1))
     tokens = torch.tensor([len(text) - 1 for text in texts])
     return {name: ByText(tokens, loss[name], loss[name] - before, kl[name]) for name in models}
 

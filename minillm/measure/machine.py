@@ -21,7 +21,7 @@ import torch
 
 from minillm.kv_cache import KVCache
 from minillm.measure.noise import Measured
-from minillm.measure.timing import in_turn, seconds_of
+from minillm.measure.timing import in_turn, seconds_of, until_narrow
 from minillm.transformer import Transformer
 from minillm.whole import whole, wholes
 
@@ -147,9 +147,9 @@ def measure_tokens(
     m tokens follow one another in one sequence, behind `cached` tokens whose cache they share;
     or, with `rows`, they belong to m sequences, each with `cached` tokens in a cache of its own.
     Every round runs each m once, every second one backwards: a drift of the machine hits all alike,
-    and none always follows the longest pass. The first round warms up; of the others the fastest
-    counts, which nothing else interrupted, and all give its interval. After each pass the cache is
-    as before.
+    and none always follows the longest pass. The first round warms up; of the others, at most
+    `repeats` (see `until_narrow`), the fastest counts, which nothing else interrupted, and all give
+    its interval. After each pass the cache is as before.
 
     Raises:
         ValueError: no counts, or one below 1; repeats below 1; more tokens than the context holds.
@@ -173,10 +173,11 @@ def measure_tokens(
         return spent
 
     passes = [partial(timed, *shape) for shape in shapes.values()]
-    _, *rounds = in_turn([passes] * (repeats + 1))
+    rounds = in_turn([passes] * (repeats + 1))
+    next(rounds)  # warms up
     return {
         m: Measured.of(times, min(times))
-        for m, times in zip(shapes, zip(*rounds, strict=True), strict=True)
+        for m, times in zip(shapes, zip(*until_narrow(rounds), strict=True), strict=True)
     }
 
 

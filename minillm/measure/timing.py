@@ -17,7 +17,16 @@ import torch
 
 from minillm.measure.noise import Measured, median_interval
 
-__all__ = ["Comparison", "Pair", "compare", "in_turn", "interleave", "now", "seconds_of"]
+__all__ = [
+    "Comparison",
+    "Pair",
+    "compare",
+    "in_turn",
+    "interleave",
+    "now",
+    "seconds_of",
+    "until_narrow",
+]
 
 Ours = TypeVar("Ours")
 Theirs = TypeVar("Theirs")
@@ -60,6 +69,33 @@ def in_turn(rounds: Iterable[Sequence[Callable[[], Any]]]) -> Iterator[list[Any]
     for index, runs in enumerate(rounds):
         order = -1 if index % 2 else 1
         yield [run() for run in runs[::order]][::order]
+
+
+def until_narrow(
+    rounds: Iterable[Sequence[float]], *, width: float = 1.1, budget: float = 1.5
+) -> Iterator[Sequence[float]]:
+    """Pass on rounds of numbers until each number is known well enough, or the time is spent.
+
+    At least as many are passed on as an interval needs. Rounds are run as they are asked for, so
+    that of `in_turn` none is run in vain.
+
+    Args:
+        rounds: what each round gave, such as the seconds of all that is compared.
+        width: the upper end of each number's interval is at most so many times the lower.
+        budget: seconds of the processor, which others on the machine do not use up.
+
+    >>> len(list(until_narrow([(1.0, 2.0)] * 99)))
+    6
+    """
+    begin, passed = time.process_time(), list[Sequence[float]]()
+    for each in rounds:
+        passed.append(each)
+        yield each
+        ends = [median_interval(side) for side in zip(*passed, strict=True)]
+        known = [pair for pair in ends if pair is not None]
+        spent = time.process_time() - begin > budget
+        if len(known) == len(ends) and (spent or all(high <= width * low for low, high in known)):
+            return
 
 
 def interleave(

@@ -2,7 +2,8 @@
 
 To read in this order: `formats` (a table of values), `packing` (codes to bytes), `spec` (how
 weights are stored), `rounding` (numbers to codes and scales), `layers`, `model` and `saved`,
-`simulated` (the same in floats), `smoothing` (outliers moved into weights).
+`simulated` (the same in floats), `smoothing` (outliers moved into weights), `record` (what all
+formats cost, measured once).
 """
 
 from minillm.quantization.formats import FORMATS

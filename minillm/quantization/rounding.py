@@ -166,5 +166,7 @@ def _binade(x: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, K: int) -> Tensor:
-    """From one of each group to one of each weight: (rows, G) to (rows, K)."""
+    """From one of each group to one of each weight: (rows, G) to (rows, K), or (rows, 1)."""
+    if values.shape[1] in (1, K):
+        return values
     return values.repeat_interleave(K // values.shape[1], dim=1)

@@ -1,4 +1,4 @@
-"""Is a text the same in every batch? One prompt alone, beside one other, beside two, and so on.
+"""Is a text the same in every batch? One prompt alone, and in batches of 2, 4, 8 rows, and so on.
 
 A product of matrices is a sum, and a kernel may choose the order of its terms by the shape of the
 batch. In floating point another order gives other last bits. A text changes where these bits
@@ -98,7 +98,7 @@ def in_batches(
     *,
     max_new_tokens: int,
 ) -> Invariance:
-    """Decode a prompt greedily alone, beside the first of some others, beside two, beside all.
+    """Decode a prompt greedily alone, in batches of 2, 4, 8, ... rows, and beside all others.
 
     Args:
         model: any; its kernels and its dtype are what is examined.
@@ -111,11 +111,10 @@ def in_batches(
     """
     if max_new_tokens < 2:
         raise ValueError(f"a step of decoding needs two new tokens, got {max_new_tokens}")
+    rows = [prompt, *beside]
+    sizes = [size for size in range(1, len(rows)) if size.bit_count() == 1]  # powers of two
     return Invariance(
-        tuple(
-            _in_batch(model, [prompt, *beside[:others]], max_new_tokens)
-            for others in range(len(beside) + 1)
-        )
+        tuple(_in_batch(model, rows[:size], max_new_tokens) for size in (*sizes, len(rows)))
     )
 
 

@@ -82,8 +82,9 @@ def unused(opened: Bool[Tensor, "L M N F"]) -> Unused:
     Args:
         opened: which gates are open, by layer, group of tokens and token.
     """
-    opened, N = opened.cpu(), opened.shape[2]
-    shut = 1 - torch.stack([layer.double().mean((0, 1)) for layer in opened])  # (L, F), how often
+    opened, (_, M, N, _) = opened.cpu(), opened.shape
+    counts = torch.stack([layer.sum((0, 1)) for layer in opened])  # (L, F)
+    shut = 1 - counts.double() / (M * N)  # how often
     return Unused(
         measured=torch.stack([(~layer.any(1)).double().mean() for layer in opened]),
         by_rates=(shut**N).mean(-1),

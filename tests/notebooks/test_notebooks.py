@@ -47,7 +47,7 @@ MEASURING = {
         *(f"quantization-{n}" for n in (10, "11b", 13, 30)),
         *("7ad1c5e0", "quantization-33", "5a9f7c14", "quantization-41"),
     ],
-    "11_gptq": ["gptq-08", "gptq-30"],
+    "11_gptq": ["gptq-08b", "gptq-30"],
     "12_scaling": ["scaling-23c"],
     "14_serving": [f"serving-{n:02d}" for n in (9, 28, 30, 33, 37, 45)],
     "15_public_model": ["public-53"],

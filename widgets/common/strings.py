@@ -65,6 +65,7 @@ CATALOGUE: dict[str, str] = {
     "site.on": "on",
     # tags of numbers
     "tag.measured": "measured",
+    "tag.recorded": "recorded",
     "tag.computed": "computed",
     "tag.cited": "cited",
     # token states, as the legend names them

@@ -211,10 +211,12 @@ DIVERGING = {
     True: ("#ff9a5c", "#7a3a16", "#181d24", "#1d557d", "#74c0f7"),
 }
 
-# Where a number comes from, 10 x 10 like the glyphs of states: a length, a sum, quotation marks.
+# Where a number comes from, 10 x 10 like the glyphs of states: a length, a sum, quotation marks,
+# a disc.
 TAGS = {
     "measured": "M1.2 2.2v5.6M8.8 2.2v5.6M1.2 5h7.6",
     "computed": "M7.8 2.6V1.4H2.2L5.4 5 2.2 8.6h5.6V7.4",
+    "recorded": "M8.8 5A3.8 3.8 0 1 1 1.2 5 3.8 3.8 0 1 1 8.8 5M6 5A1 1 0 1 1 4 5 1 1 0 1 1 6 5",
     "cited": "M3.9 2.4Q1.5 3 1.5 5.4v2H4V5H1.7M8.7 2.4Q6.3 3 6.3 5.4v2h2.5V5H6.5",
 }
 

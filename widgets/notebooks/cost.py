@@ -19,7 +19,7 @@ from tqdm import tqdm
 from widgets.notebooks.execute import Say, ask, code_cells, fails, kernel
 from widgets.notebooks.file import read
 
-__all__ = ["Cost", "cost", "main", "table"]
+__all__ = ["Cost", "cost", "dear", "main", "table"]
 
 CELL, LESSON, MEGABYTES = 3.0, 20.0, 600.0  # what a class of 30 on two cores and 24 GB allows
 
@@ -38,7 +38,7 @@ class Cost:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run these lessons and print their costs as a table; the exit code is 1 if a cell fails."""
+    """Run these lessons and print what they cost; the exit code is 1 if a cell fails."""
     with tqdm(list(map(Path, arguments)), desc="notebooks", unit="lesson") as bar:
         try:
             costs = [asyncio.run(cost(path, bar.set_postfix_str)) for path in bar]
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
             print(error, file=sys.stderr)
             return 1
     print(table(costs))
+    for one in filter(dear, costs):
+        print(f"{one.name}: {dear(one)}")
     return 0
 
 
@@ -84,6 +86,16 @@ def table(costs: Sequence[Cost]) -> str:
             f"{_bounded(one.megabytes, MEGABYTES)} |"
         )
     return "\n".join(rows)
+
+
+def dear(cost: Cost) -> str:
+    """The cells over their limit, the dearest first, with their core-seconds.
+
+    >>> dear(Cost("02_x", 45, {"a": 3.5, "b": 0.5, "c": 9.0}, 500.0))
+    'c 9.0, a 3.5'
+    """
+    over = [(seconds, cell) for cell, seconds in cost.cells.items() if seconds > CELL]
+    return ", ".join(f"{cell} {seconds:.1f}" for seconds, cell in sorted(over, reverse=True))
 
 
 def _bounded(value: float, limit: float, digits: int = 0) -> str:

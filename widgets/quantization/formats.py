@@ -24,7 +24,7 @@ class Stored:
     Attributes:
         bits: stored of a weight, scales included.
         loss: on held-out text, in nats a token.
-        milliseconds: of a decode step on this machine; of all formats in the same rounds.
+        milliseconds: of a decode step, of all formats in the same rounds.
         kernel: what multiplied.
     """
 
@@ -40,10 +40,11 @@ class FormatsExplorer(ChartExplorer):
     Args:
         plain: the model in float32.
         formats: by name.
+        tag: where losses and times come from: "measured" now, or "recorded".
     """
 
-    def __init__(self, plain: Stored, formats: Mapping[str, Stored]):
-        self._plain, self._formats = plain, dict(formats)
+    def __init__(self, plain: Stored, formats: Mapping[str, Stored], tag: str = "measured"):
+        self._plain, self._formats, self._tag = plain, dict(formats), tag
         super().__init__(
             {"format": ipywidgets.Dropdown(options=list(formats), description="format")}
         )
@@ -82,5 +83,5 @@ class FormatsExplorer(ChartExplorer):
             f"{self['format']}: {stored.bits:.2f} bits a weight, loss {stored.loss:.4f} against "
             f"{plain.loss:.4f} in float32, {stored.milliseconds:.2f} ms a token against "
             f"{plain.milliseconds:.2f}: {ratio:.2f} times as long{spread} "
-            f"({say('tag.measured')}), {stored.kernel}."
+            f"({say(f'tag.{self._tag}')}), {stored.kernel}."
         )

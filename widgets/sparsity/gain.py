@@ -16,7 +16,7 @@ from minillm.fast.kernels import float32
 from minillm.fast.kernels.neurons import open_neurons
 from minillm.fast.linear import Kernel, prepare
 from minillm.measure.noise import Measured
-from minillm.measure.timing import in_turn
+from minillm.measure.timing import in_turn, until_narrow
 from minillm.sparsity.skipping import SkippingMLP
 from minillm.transformer import MLP
 from minillm.whole import whole, wholes
@@ -25,6 +25,9 @@ from widgets.common.stable import verbatim
 from widgets.common.strings import say
 
 __all__ = ["Cost", "SkippingExplorer", "crossover", "measure_costs"]
+
+
+_BUDGET = 0.1  # seconds of the processor for a batch and a density
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def measure_costs(
         mlps: in float32 on a CPU, with a relu.
         densities: shares of open gates.
         batches: rows of a pass.
-        rounds: of which the fastest counts; from six on it has an interval.
+        rounds: at most so many, of which the fastest counts; from six on it has an interval.
 
     Raises:
         ValueError: batches or rounds that are no whole numbers from 1.
@@ -70,7 +73,9 @@ def measure_costs(
         for density in densities:
             gates = (torch.rand(R, F, generator=source) < density).float()
             both = partial(_time_dense, dense, x), partial(_time_skipping, sparse, x, gates)
-            times = list(in_turn([both] * (rounds + 1)))[1:]  # the first round warms up
+            running = in_turn([both] * (rounds + 1))
+            next(running)  # warms up
+            times = until_narrow(running, budget=_BUDGET)
             union, opened = int(gates.any(0).sum()), int(gates.sum())
             of_dense, of_skipping = (
                 Measured.of(side, min(side)) for side in zip(*times, strict=True)

@@ -155,7 +155,7 @@ class Predict(Pictured, anywidget.AnyWidget):
 
         Args:
             truth: a number, or one of the choices.
-            tag: where it comes from: "measured", "computed" or "cited".
+            tag: where it comes from: "measured", "computed", "recorded" or "cited".
 
         Raises:
             ValueError: no finite number, or none of the choices.

@@ -78,9 +78,8 @@ def test_every_explorer_of_a_prompt_shows_the_model_that_is_named(
     assert (box.value, box.said, box.refused) == (OTHER, "", False)
     assert explorer._model.config == load(OTHER)[0].config
     assert shown(explorer) != before
-    as_made = EXPLORERS[name](*load(OTHER))
     if name not in ("acceptance", "neurons"):  # which show times, and rates of other texts
-        assert shown(explorer) == shown(as_made)
+        assert shown(explorer) == shown(EXPLORERS[name](*load(OTHER)))
     enter(box, "")
     assert (box.value, explorer._model) == (OWN, own[0])
     if name != "acceptance":
@@ -110,9 +109,9 @@ def test_what_cannot_be_loaded_is_told_in_a_line_and_the_picture_stays(
         enter(explorer.named, name)
         assert explorer.named.value == OWN
         assert explorer.named.refused
-        assert explorer.named.said.endswith(f"The picture still shows {OWN}.")
+        assert explorer.named.said.endswith(f"; the picture still shows {OWN}.")
         assert "\n" not in explorer.named.said
-        assert len(explorer.named.said) < 220
+        assert len(explorer.named.said) < 160
         assert shown(explorer) == before
     enter(explorer.named, OTHER)
     assert (explorer.named.value, explorer.named.said, explorer.named.refused) == (OTHER, "", False)
@@ -177,7 +176,7 @@ def test_gates_that_never_shut_are_not_shown(own: tuple[Transformer, Tokenizer],
     explorer = NeuronExplorer(*own, TEXT, torch.ones(2, 1, 3, 768))
     before = shown(explorer)
     enter(explorer.named, silu)
-    assert "its gates go through silu, not relu" in explorer.named.said
+    assert "gates that go through silu, not relu" in explorer.named.said
     assert shown(explorer) == before
 
 

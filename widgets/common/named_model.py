@@ -24,7 +24,7 @@ from widgets.common.strings import say
 
 __all__ = ["ModelBox", "OfModel", "offer"]
 
-_LINE = 150  # letters of what is said of a model
+_LINE = 100  # letters of what is said of a model
 _kept: dict[tuple[str, torch.device], tuple[Transformer, Tokenizer]] = {}  # one at most
 
 

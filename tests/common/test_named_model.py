@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from minillm import Transformer, load
 from minillm.checkpoint import save
 from minillm.speculative import DraftModel, PromptLookup
+from minillm.speculative.drafters import Drafter
 from widgets.common import named_model
 from widgets.common.controls import Explorer
 from widgets.common.named_model import ModelBox
@@ -153,7 +154,7 @@ def test_what_is_refused_unread_costs_nobody_a_model(own: tuple[Transformer, Tok
 def test_drafters_of_another_vocabulary_are_left_out_and_told(
     own: tuple[Transformer, Tokenizer], silu: str
 ) -> None:
-    drafters = {"draft": DraftModel(own[0]), "lookup": PromptLookup()}
+    drafters: dict[str, Drafter] = {"draft": DraftModel(own[0]), "lookup": PromptLookup()}
     explorer = AcceptanceExplorer(*own, drafters, [TEXT], new=6)
     enter(explorer.named, silu)
     assert explorer.named.said == (

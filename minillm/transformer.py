@@ -64,7 +64,13 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`model(tokens, cache)` gives the logits after every new token."""
+    """`model(tokens, cache)` gives the logits after every new token.
+
+    Attributes:
+        name: what it was loaded by; empty for one that was not.
+    """
+
+    name = ""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

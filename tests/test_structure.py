@@ -256,12 +256,6 @@ def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
     assert "sympy" not in loaded  # half a second, and 40 MB
 
 
-def test_charts_do_not_load_a_grammar_of_web_addresses() -> None:
-    code = "import widgets.common.chart; assert 'lark' not in sys.modules"  # two seconds
-    loaded = modules_after(f"{code}; import rfc3987_syntax")
-    assert {"plotly.basewidget", "rfc3987_syntax"} <= loaded
-
-
 def modules_after(code: str) -> set[str]:
     """What a fresh Python has imported when it has run this."""
     code = f"import sys; {code}; print(*sys.modules)"

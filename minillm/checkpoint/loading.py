@@ -148,7 +148,9 @@ def load(
             tokenizer, an unknown device or dtype.
     """
     checkpoint = opened(name)
-    return checkpoint.model(device, dtype), checkpoint.tokenizer
+    model = checkpoint.model(device, dtype)
+    model.name = str(name)
+    return model, checkpoint.tokenizer
 
 
 def _of_folder(path: Path) -> Checkpoint:

@@ -55,6 +55,7 @@ class FastTransformer(Transformer):
 
     def __init__(self, plain: Transformer, layers: Layers | None = None):
         nn.Module.__init__(self)
+        self.name = plain.name
         self.config, self.rotary, self.norm = plain.config, plain.rotary, plain.norm
         self.embed, self.blocks = plain.embed, plain.blocks
         self.layers = layers or Layers(plain)

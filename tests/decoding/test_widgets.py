@@ -110,6 +110,7 @@ def test_odd_tokens_keep_bars_of_their_own(tokenizer: Tokenizer, likely: list[st
         logits[where[likely[:rank].count(piece)]] = 9.0 - rank
 
     class Fixed:
+        name = "fixed"
         config = SimpleNamespace(vocab_size=len(every), max_position_embeddings=64)
         device = "cpu"
 

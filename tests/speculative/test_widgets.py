@@ -415,7 +415,7 @@ def test_a_run_in_which_all_was_kept_is_shown_at_its_end(explorer: AcceptanceExp
 
 def test_three_controls_are_seen_at_once_and_each_has_a_name(explorer: AcceptanceExplorer) -> None:
     *shown, more = explorer.children[0].children
-    assert len(shown) == 3
+    assert len(shown) == 3 + 1  # the model's name stands beside the prompt
     controls = [*explorer.controls["text"].children[:2], *explorer.controls.values()]
     assert all(control.description for control in controls if control.has_trait("description"))
     folded = explorer.children[1]

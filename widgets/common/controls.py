@@ -39,7 +39,7 @@ class Explorer(Pictured, ipywidgets.VBox):
     """Controls over a view. A subclass gives `show()`, `refresh()`, `picture()` and `summary()`.
 
     Args:
-        controls: the widgets that the reader sees at once, three at most.
+        controls: the widgets that the reader sees at once, three at most; a model's name is none.
         folded: further ones, behind a title that opens.
     """
 

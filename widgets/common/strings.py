@@ -46,6 +46,14 @@ CATALOGUE: dict[str, str] = {
     "prompt.cut": "Cut: the {part} {most} of its {all} tokens are read.",
     "prompt.first": "first",
     "prompt.last": "last",
+    # the model of an explorer
+    "model.name": "model",
+    "model.help": "A shipped or fetched model's name, a folder or a .gguf file; Enter loads it",
+    "model.loading": "Loading {name} …",
+    "model.refused": "{why}; the picture still shows {name}.",
+    "model.left_out": "Left out, since they know another vocabulary than {name}: {drafters}.",
+    "model.no_drafter": "no drafter here knows the vocabulary of {name}",
+    "model.no_zeros": "gates that go through {act}, not relu, are never exactly zero: {name}",
     # the site
     "site.course": "How large language models are made fast",
     "site.about": "Lessons on the inference tricks of large language models, on a small, real "

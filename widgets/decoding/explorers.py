@@ -13,6 +13,7 @@ from minillm.tokens import pieces
 from widgets.common.chart import Chart, ChartExplorer, Claim, Columns, Curve
 from widgets.common.controls import Prompt
 from widgets.common.drawing.page import visible
+from widgets.common.named_model import OfModel, offer
 from widgets.common.strings import say
 
 __all__ = ["CostExplorer", "DistributionExplorer"]
@@ -20,7 +21,7 @@ __all__ = ["CostExplorer", "DistributionExplorer"]
 SHOWN = 14  # bars that fit a slide
 
 
-class DistributionExplorer(ChartExplorer):
+class DistributionExplorer(OfModel, ChartExplorer):
     """The next token of the reader's own text: the model's distribution, and what sampling keeps.
 
     Args:
@@ -29,11 +30,11 @@ class DistributionExplorer(ChartExplorer):
     """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, text: str):
-        self._model, self._tokenizer = model, tokenizer
         self._tokens: list[int] = []  # of which the logits are known
-        every = model.config.vocab_size
         super().__init__(
-            controls={
+            model,
+            tokenizer,
+            {
                 "text": Prompt([text]),
                 "temperature": ipywidgets.FloatSlider(
                     1.0, min=0.0, max=2.0, step=0.05, description="temperature"
@@ -42,12 +43,16 @@ class DistributionExplorer(ChartExplorer):
                     1.0, min=0.05, max=1.0, step=0.05, description="top-p"
                 ),
                 "top_k": ipywidgets.SelectionSlider(
-                    options=[*((str(k), k) for k in (1, 2, 3, 5, 8, 12, 50)), ("all", every)],
-                    value=every,
+                    options=_top_k(model),
+                    value=model.config.vocab_size,
                     description="top-k (tokens)",
                 ),
             },
         )
+
+    def fit(self) -> None:
+        self._tokens = []
+        offer(self.controls["top_k"], _top_k(self._model))
 
     def chart(self) -> Chart:
         order, own, shaped = self._distributions()
@@ -93,6 +98,11 @@ class DistributionExplorer(ChartExplorer):
         sampler = Sampler(self["temperature"], self["top_k"], self["top_p"])
         order = own.topk(SHOWN).indices
         return order.tolist(), own[order].tolist(), sampler.probabilities(logits)[order].tolist()
+
+
+def _top_k(model: Transformer) -> list[tuple[str, int]]:
+    few = [(str(k), k) for k in (1, 2, 3, 5, 8, 12, 50)]
+    return [*few, ("all", model.config.vocab_size)]
 
 
 class CostExplorer(ChartExplorer):

@@ -13,6 +13,7 @@ from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.tokens import encode, pieces
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
+from widgets.common.named_model import OfModel
 from widgets.common.player import FilmExplorer, continuing
 from widgets.common.strings import say
 from widgets.jacobi.film import settling_film
@@ -21,7 +22,7 @@ from widgets.jacobi.gain import rate
 __all__ = ["JacobiExplorer"]
 
 
-class JacobiExplorer(FilmExplorer):
+class JacobiExplorer(OfModel, FilmExplorer):
     """The grid of one run, made anew at every change of a control.
 
     Args:
@@ -33,12 +34,14 @@ class JacobiExplorer(FilmExplorer):
     def __init__(
         self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], *, new: int = 12
     ):
-        self._model, self._tokenizer, self._new = model, tokenizer, new
+        self._new = new
         gains = sorted(
-            prompts, key=lambda text: len(self._decode(encode(tokenizer, text), block=new))
+            prompts, key=lambda text: len(_decode(model, encode(tokenizer, text), new, block=new))
         )
         sizes = sorted({size for size in (1, 2, 3, 4, 6, 8, new) if size <= new})
         super().__init__(
+            model,
+            tokenizer,
             {
                 "text": Prompt(gains),
                 "block": ipywidgets.SelectionSlider(
@@ -56,8 +59,10 @@ class JacobiExplorer(FilmExplorer):
         )  # fmt: skip
 
     def film(self) -> Film:
-        self._steps = self._decode(
+        self._steps = _decode(
+            self._model,
             self.controls["text"].read(self._tokenizer, self._room),
+            self._new,
             block=self["block"],
             guess=self["guess"],
             sampler=Sampler(self["temperature"]),
@@ -80,8 +85,9 @@ class JacobiExplorer(FilmExplorer):
     def _room(self) -> int:
         return self._model.config.max_position_embeddings - self._new
 
-    def _decode(self, prompt: list[int], **more: Any) -> list[JacobiStep]:
-        return list(decode_jacobi(self._model, [prompt], max_new_tokens=self._new, **more))
-
     def _name(self, token: int) -> str:
         return pieces(self._tokenizer, [token])[0]
+
+
+def _decode(model: Transformer, prompt: list[int], new: int, **more: Any) -> list[JacobiStep]:
+    return list(decode_jacobi(model, [prompt], max_new_tokens=new, **more))

@@ -14,6 +14,7 @@ from minillm.lookahead.decode import LookaheadRow, LookaheadStep, decode_lookahe
 from minillm.tokens import pieces
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
+from widgets.common.named_model import OfModel
 from widgets.common.player import FilmExplorer, continuing
 from widgets.common.strings import say
 from widgets.jacobi.gain import rate
@@ -23,7 +24,7 @@ from widgets.lookahead.run import found_in_text, run_film
 __all__ = ["LookaheadExplorer", "MaskExplorer"]
 
 
-class _RunExplorer(FilmExplorer):
+class _RunExplorer(OfModel, FilmExplorer):
     """Controls of a run of `decode_lookahead`: text, W, N and G at once, the others folded."""
 
     def __init__(
@@ -34,9 +35,10 @@ class _RunExplorer(FilmExplorer):
         sizes: tuple[int, int, int],
         folded: Mapping[str, ipywidgets.ValueWidget],
     ):
-        self._model, self._tokenizer = model, tokenizer
         W, N, G = sizes
         super().__init__(
+            model,
+            tokenizer,
             {
                 "text": Prompt(prompts),
                 "W": slider("W (places)", 1, 8, W),

@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 from widgets.common.card import Card
 from widgets.common.controls import Explorer, Prompt
 from widgets.common.drawing.film import Json
+from widgets.common.named_model import ModelBox
 from widgets.common.player.step_player import StepPlayer
 from widgets.common.predict.control import Predict, Reveal
 from widgets.common.predict.question import Answer
@@ -112,6 +113,8 @@ def _options(control: Any) -> tuple[str, list[tuple[str, Any]]]:
             texts = [control.value, *control._examples]
             options = [(shorten(text, 60, placeholder="…"), text) for text in dict.fromkeys(texts)]
             return say("prompt.text"), _spread(options, control.value)
+        case ModelBox():
+            return control.label, []  # no kernel loads one
         case ipywidgets.IntSlider():
             values = range(control.min, control.max + 1, control.step)
             return control.description, _spread([(f"{n:,}", n) for n in values], control.value)

@@ -10,12 +10,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from minillm.data.heldout import stories
 from minillm.sparsity.counting import Observed, observe
 from minillm.sparsity.neurons import firing_rates
-from minillm.tokens import pieces
+from minillm.tokens import encode, pieces
 from minillm.transformer import Transformer
-from widgets.common.controls import Prompt
+from widgets.common.controls import Prompt, choice
 from widgets.common.drawing.film import Film
+from widgets.common.named_model import OfModel, offer
 from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
 from widgets.sparsity.films import LONGEST, attention_film, neuron_film
@@ -23,7 +25,7 @@ from widgets.sparsity.films import LONGEST, attention_film, neuron_film
 __all__ = ["AttentionExplorer", "NeuronExplorer"]
 
 
-class _TextExplorer(FilmExplorer):
+class _TextExplorer(OfModel, FilmExplorer):
     """A film of the reader's own text; a change of another control keeps the token at hand."""
 
     def __init__(
@@ -33,8 +35,7 @@ class _TextExplorer(FilmExplorer):
         text: str,
         controls: dict[str, ipywidgets.ValueWidget],
     ):
-        self._model, self._tokenizer = model, tokenizer
-        super().__init__({"text": Prompt([text]), **controls})
+        super().__init__(model, tokenizer, {"text": Prompt([text]), **controls})
 
     def refresh(self) -> None:
         step = self.player.step
@@ -60,19 +61,13 @@ class AttentionExplorer(_TextExplorer):
     def __init__(
         self, model: Transformer, tokenizer: Tokenizer, text: str, layer: int = 0, head: int = 0
     ):
-        config = model.config
-        heads = [
-            (f"layer {i}, head {j}", (i, j))
-            for i in range(config.num_hidden_layers)
-            for j in range(config.num_attention_heads)
-        ]
         thresholds = [(f"{x:g}", x) for x in (0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3)]
         super().__init__(
             model,
             tokenizer,
             text,
             {
-                "head": ipywidgets.Dropdown(options=heads, value=(layer, head), description="head"),
+                "head": choice("head", _heads(model), value=(layer, head)),
                 "threshold": ipywidgets.SelectionSlider(
                     options=thresholds, value=0.03, description="threshold"
                 ),
@@ -81,6 +76,9 @@ class AttentionExplorer(_TextExplorer):
                 ),
             },
         )
+
+    def fit(self) -> None:
+        offer(self.controls["head"], _heads(self._model))
 
     def film(self) -> Film:
         seen, names = self._read()
@@ -100,6 +98,11 @@ class AttentionExplorer(_TextExplorer):
         )
 
 
+def _heads(model: Transformer) -> list[tuple[str, tuple[int, int]]]:
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    return [(f"layer {i}, head {j}", (i, j)) for i in range(layers) for j in range(heads)]
+
+
 class NeuronExplorer(_TextExplorer):
     """Which neurons open, token by token, on the reader's own text.
 
@@ -110,8 +113,22 @@ class NeuronExplorer(_TextExplorer):
     """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, text: str, gates: Tensor):
-        self._rates = firing_rates(gates)
+        self._own_rates = self._rates = firing_rates(gates)
         super().__init__(model, tokenizer, text, {})
+
+    def fit(self) -> None:
+        act, name = self._model.config.hidden_act, self.named.value
+        if act != "relu":
+            raise ValueError(say("model.no_zeros", name=name, act=act))
+        self._rates = self._own_rates if self.named.is_own else self._rates_elsewhere()
+
+    def _rates_elsewhere(self) -> Tensor:
+        """How hot each neuron is on held-out text."""
+        texts = [token for text in stories()[:8] for token in encode(self._tokenizer, text)]
+        read = texts[: self._model.config.max_position_embeddings]
+        return firing_rates(
+            observe(self._model, torch.tensor([read], device=self._model.device)).gates
+        )
 
     def film(self) -> Film:
         return neuron_film(*self._read(), self._rates)

@@ -9,13 +9,14 @@ from typing import Any
 import ipywidgets
 from tokenizers import Tokenizer
 
-from minillm import Sampler, Transformer, decode_cached, generators
+from minillm import ModelConfig, Sampler, Transformer, decode_cached, generators
 from minillm.decoding import Step
 from minillm.speculative.decode import SpeculativeStep, decode_speculative
 from minillm.speculative.drafters import Drafter
 from minillm.tokens import pieces
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.drawing.film import Film
+from widgets.common.named_model import OfModel, offer
 from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
 from widgets.speculative.rounds import rounds_film
@@ -23,12 +24,13 @@ from widgets.speculative.rounds import rounds_film
 __all__ = ["AcceptanceExplorer"]
 
 
-class AcceptanceExplorer(FilmExplorer):
+class AcceptanceExplorer(OfModel, FilmExplorer):
     """Guess and verify beside the plain loop, run anew at every change of a control.
 
     Args:
         model, tokenizer: the target's; best the optimized twin.
-        drafters: by name; the first is used at first.
+        drafters: by name; the first is used at first. Of another model those are offered that
+            share its vocabulary.
         prompts: examples beside the reader's own text.
         new: tokens that are written.
     """
@@ -42,11 +44,13 @@ class AcceptanceExplorer(FilmExplorer):
         *,
         new: int = 32,
     ):
-        self._model, self._tokenizer, self._new = model, tokenizer, new
+        self._drafters, self._new = drafters, new
         self._plain: list[Step] = []
         self._rounds: list[SpeculativeStep] = []
         super().__init__(
-            controls={
+            model,
+            tokenizer,
+            {
                 "text": Prompt(prompts),
                 "gamma": slider("gamma (guesses)", 1, 8, 4),
                 "temperature": ipywidgets.FloatSlider(
@@ -54,11 +58,21 @@ class AcceptanceExplorer(FilmExplorer):
                     continuous_update=False,
                 ),
             },
-            folded={
+            {
                 "drafter": choice("drafter", drafters),
                 "seed": slider("seed", 0, 20, 0),
             },
         )  # fmt: skip
+
+    def fit(self) -> None:
+        target, name = self._model.config, self.named.value
+        fitting = {label: d for label, d in self._drafters.items() if _guesses_for(d, target)}
+        if not fitting:
+            raise ValueError(say("model.no_drafter", name=name))
+        if others := [label for label in self._drafters if label not in fitting]:
+            self.named.note = say("model.left_out", name=name, drafters=", ".join(others))
+        offer(self.controls["drafter"], fitting.items())
+        self._rounds = []
 
     def film(self) -> Film:
         if not self._rounds:
@@ -113,3 +127,12 @@ class AcceptanceExplorer(FilmExplorer):
 
     def _name(self, token: int) -> str:
         return pieces(self._tokenizer, [token])[0]
+
+
+def _guesses_for(drafter: Drafter, target: ModelConfig) -> bool:
+    """Whether it begins a run of this target."""
+    try:
+        drafter.start(target, rows=1, capacity=1)
+    except ValueError:
+        return False
+    return True

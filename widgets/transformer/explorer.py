@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from minillm import Transformer
 from widgets.common.controls import Prompt, choice
 from widgets.common.drawing.film import Film
+from widgets.common.named_model import OfModel, offer
 from widgets.common.player import FilmExplorer
 from widgets.common.strings import say
 from widgets.transformer.film import forward_film, logit_sum
@@ -21,7 +22,7 @@ from widgets.transformer.watching import follow
 __all__ = ["ForwardExplorer"]
 
 
-class ForwardExplorer(FilmExplorer):
+class ForwardExplorer(OfModel, FilmExplorer):
     """One forward pass on the reader's own text, inside of the layer and head of their choice.
 
     Args:
@@ -33,15 +34,21 @@ class ForwardExplorer(FilmExplorer):
     def __init__(
         self, model: Transformer, tokenizer: Tokenizer, text: str, layer: int = 0, head: int = 0
     ):
-        self._model, self._tokenizer = model, tokenizer
         config = model.config
         super().__init__(
+            model,
+            tokenizer,
             {
                 "text": Prompt([text]),
                 "layer": choice("open layer", range(config.num_hidden_layers), value=layer),
                 "head": choice("head", range(config.num_attention_heads), value=head),
-            }
+            },
         )
+
+    def fit(self) -> None:
+        config = self._model.config
+        offer(self.controls["layer"], range(config.num_hidden_layers))
+        offer(self.controls["head"], range(config.num_attention_heads))
 
     def film(self) -> Film:
         self._run = follow(self._model, self._tokenizer, self["text"])

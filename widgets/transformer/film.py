@@ -110,6 +110,7 @@ def _stations(
     winner = _winner(run)
     zeros = int((seen.gate[0, -1] == 0).sum())
     most = int(weights.argmax())
+    start = "; the first marks the start of a text" * (run.pieces[0] == END_OF_TEXT)
 
     def added(part: int) -> str:
         before, after = map(digits, run.lengths[part - 1 : part + 1])
@@ -141,8 +142,8 @@ def _stations(
             "tokens",
             _TEXT,
             f"{T}",
-            f"The text becomes {T} tokens, each a number below {V:,}; the first marks the start of "
-            f"a text. All go through side by side. The captions follow the last one, {last}.",
+            f"The text becomes {T} tokens, each a number below {V:,}{start}. All go through side "
+            f"by side. The captions follow the last one, {last}.",
         ),
         Station(
             "embed",

@@ -4,8 +4,6 @@ Each of plotly's own figures brings its program of 5 MB: about a second of the b
 a lesson holds a dozen. Here one widget that is never shown brings it for all.
 """
 
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import anywidget
@@ -22,24 +20,6 @@ _CONFIG = {
     "displayModeBar": "hover",
     "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
 }
-
-
-def _load_widget() -> None:
-    """Import plotly's widget without a grammar of web addresses that takes 2 s to build.
-
-    plotly asks for nbformat, nbformat for jsonschema, and jsonschema for the grammar, if it is
-    installed; no address is checked here.
-    """
-    grammar = "rfc3987_syntax"
-    if grammar not in sys.modules:
-        sys.modules[grammar] = None  # type: ignore[assignment]
-        try:
-            import_module("plotly.basewidget")
-        finally:
-            del sys.modules[grammar]
-
-
-_load_widget()
 
 
 class _Bundle(anywidget.AnyWidget):

@@ -77,7 +77,8 @@ def until_narrow(
     """Pass on rounds of numbers until each number is known well enough, or the time is spent.
 
     At least as many are passed on as an interval needs. Rounds are run as they are asked for, so
-    that of `in_turn` none is run in vain.
+    that of `in_turn` none is run in vain. Stopping at a narrow interval makes it miss the true
+    median a little more often than its 5 % say.
 
     Args:
         rounds: what each round gave, such as the seconds of all that is compared.

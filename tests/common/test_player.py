@@ -157,7 +157,7 @@ def test_width_counts_wide_characters_twice():
         (lambda: Heat(2, 2, (Patch(0, Rect(1, 1, 2, 1), 0),)), "outside of 2 x 2"),
         (lambda: Heat(1, 1, (), low=1.0), "below high"),
         (lambda: Patch(0, Rect(0, 0, 2, 2), b"abc"), "3 values for 4"),
-        (lambda: Number("a", "1", "guessed"), "measured, computed, cited"),
+        (lambda: Number("a", "1", "guessed"), "measured, computed, recorded, cited"),
         (lambda: Film("a", ("one",), (), (Number("n", ("1", "2"), "cited"),)), "2 values for 1"),
         (
             lambda: Film(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from minillm.config_fields import model_arguments
+from minillm.config_fields.arguments import model_arguments
 from minillm.files import read_json
 from minillm.rope_scaling import RopeScaling
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from minillm.config_fields import gemma
 from minillm.config_fields.checked import checked
+from minillm.config_fields.gemma import GEMMA, MOST_LAYERS, as_llama, windows
 from minillm.config_fields.rope import rope_scaling, rope_theta
 
 __all__ = ["model_arguments"]
@@ -56,7 +56,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "sliding_window": None,
         "max_window_layers": 0,
     },
-    "gemma3_text": gemma.DEFAULTS,
+    "gemma3_text": GEMMA,
 }
 _SUPPORTED_AT_DEFAULT = (
     "attention_bias",
@@ -111,10 +111,10 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"config.json sets {name}={fields[name]!r}, which is not supported")
     if missing := [name for name in _ARGUMENTS if name not in fields]:
         raise ValueError(f"config.json lacks the field {missing[0]!r}")
-    windows: dict[str, Any] = {}
+    seen: dict[str, Any] = {}
     if model_type == "gemma3_text":
-        windows = gemma.windows(fields)
-        fields |= gemma.as_llama(fields)
+        seen = windows(fields)
+        fields |= as_llama(fields)
     fields |= _derived(fields)
     arguments = {name: checked(name, fields[name], kind) for name, kind in _ARGUMENTS.items()}
     activation = arguments["hidden_act"]
@@ -127,7 +127,7 @@ def model_arguments(given: dict[str, Any]) -> dict[str, Any]:
         "qk_norm": model_type in ("qwen3", "gemma3_text"),
         "rope_scaling": rope_scaling(fields),
         "layers_without_rope": _layers_without_rope(fields),
-        **windows,
+        **seen,
     }
 
 
@@ -162,7 +162,7 @@ def _refuse_window(fields: dict[str, Any]) -> None:
 def _layers_without_rope(fields: dict[str, Any]) -> tuple[int, ...]:
     """SmolLM3's: a list with 0 for each, or every fourth."""
     layers = fields["num_hidden_layers"]
-    if "no_rope_layers" not in fields or layers > gemma.MOST_LAYERS:
+    if "no_rope_layers" not in fields or layers > MOST_LAYERS:
         return ()
     if (listed := fields["no_rope_layers"]) is None:
         every = checked("no_rope_layer_interval", fields["no_rope_layer_interval"], int)

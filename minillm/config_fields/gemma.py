@@ -4,9 +4,9 @@ from typing import Any
 
 from minillm.config_fields.checked import checked
 
-__all__ = ["DEFAULTS", "MOST_LAYERS", "as_llama", "windows"]
+__all__ = ["GEMMA", "MOST_LAYERS", "as_llama", "windows"]
 
-DEFAULTS: dict[str, Any] = {
+GEMMA: dict[str, Any] = {
     "max_position_embeddings": 131_072,
     "num_key_value_heads": 4,
     "head_dim": 256,

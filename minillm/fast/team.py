@@ -6,6 +6,7 @@ process has used up its turn: some milliseconds, where a whole step of a small m
 after such a wait all calls are made alone for a while, after the next one for four times as long.
 """
 
+import atexit
 import os
 import threading
 import time
@@ -60,6 +61,13 @@ class Team:
         if lead(calls, next(self._numbers)) > _LOOKS:
             self._stay_away()
 
+    def end(self) -> None:
+        """Let the helpers end: one that came back from compiled code after Python would abort."""
+        with self._lock:
+            helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.end()
+
     def _stay_away(self) -> None:
         """For a while; for longer if the last time was not long ago."""
         now = self._clock()
@@ -72,22 +80,28 @@ class _Helper:
     def __init__(self, number: int):
         self._invited: SimpleQueue[Any] = SimpleQueue()
         self._free = True
-        threading.Thread(target=self._serve, args=(number,), daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(number,), daemon=True)
+        self._thread.start()
 
     def invite(self, calls: Any, owner: Any) -> None:
         if self._free:
             self._free = False
             self._invited.put((calls, owner))
 
+    def end(self) -> None:
+        self._invited.put(None)
+        self._thread.join()
+
     def _serve(self, number: int) -> None:
-        while True:
-            calls, owner = self._invited.get()
+        while (invited := self._invited.get()) is not None:
+            calls, owner = invited
             help_with(calls, number, _PATIENCE)
-            del calls, owner
+            del invited, calls, owner
             self._free = True
 
 
 TEAM = Team()
+atexit.register(TEAM.end)
 
 
 def _begin_anew() -> None:

@@ -18,7 +18,10 @@ __all__ = ["GALLERY", "ORDER", "Bug", "Patch", "library", "patched"]
 # Our modules from the model to the decoders; each stands on those before it only.
 ORDER = (
     "rope_scaling",
-    "config_fields",
+    "config_fields.checked",
+    "config_fields.rope",
+    "config_fields.gemma",
+    "config_fields.arguments",
     "config",
     "norm",
     "rotary",

@@ -262,6 +262,23 @@ assert os.waitpid(child, 0)[1] == 0 and text() == before
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
 
 
+def test_no_helper_outlives_python() -> None:
+    """It would come back from compiled code to an interpreter that is gone, and abort it."""
+    code = """
+import atexit, threading, torch, minillm
+atexit.register(lambda: print(threading.active_count()))  # called last, as the first one registered
+from minillm.fast.model import optimized
+torch.set_num_threads(3)
+fast = optimized(minillm.load("stories")[0], "one call")
+minillm.decoding.collect(minillm.decode_cached(fast, [[1, 2]], max_new_tokens=9))
+print(threading.active_count() > 1)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=100, capture_output=True, text=True
+    )
+    assert run.stdout.split() == ["True", "1"]
+
+
 def test_a_thread_claims_parts_of_its_own_call_only() -> None:
     words = torch.zeros(8, dtype=torch.int64)
     phase = words.data_ptr()

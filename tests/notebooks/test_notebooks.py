@@ -173,7 +173,7 @@ def nbval(lesson: Path) -> int:
 def test_a_lesson_runs_clean_in_a_fresh_kernel_and_under_a_gigabyte(path: Path):
     executed = execute(path)
     assert executed.problems == []
-    assert executed.megabytes < 1000
+    assert executed.megabytes < (1 << 30) / 1e6  # what a hub that is sparing gives a student
 
 
 @pytest.mark.slow
@@ -407,19 +407,19 @@ for name, weight in matrices(twin).items():
         weight.data = dequantize(quantized.get_submodule(name).quantized)
 nearest = rounded(model, Spec("int3", 32), embedding=False)
 found = {64: evaluate(nearest, held).loss - evaluate(twin, held).loss}""",
-    """\
-print("64 tokens do worse than round to nearest:", found[64] < 0)""",
 )
 
 
 @pytest.mark.slow
-def test_the_sign_that_rounding_gave_in_lesson_11_is_refused(tmp_path: Path):
-    lesson = written(tmp_path / "lesson.ipynb", *LESSON_11)
-    notebook = nbformat.read(lesson, as_version=4)
-    notebook.cells[1].source = "import warnings\nwarnings.simplefilter('ignore')\n" + LESSON_11[1]
-    nbformat.write(notebook, lesson)
+def test_the_number_that_rounding_gave_in_lesson_11_is_refused(tmp_path: Path):
+    """Once it was the sign of this number; whether that flips depends on where the test runs."""
+    quiet = "import warnings\nwarnings.simplefilter('ignore')\n" + LESSON_11[1]
+    said = written(tmp_path / "said.ipynb", LESSON_11[0], quiet, "print(found[64])")
+    here = float(execute(said).notebook.cells[-1].outputs[0].text)
+    claim = f'print("64 tokens change the loss by as much:", abs(found[64] - {here}) < 1e-6)'
+    lesson = written(tmp_path / "lesson.ipynb", LESSON_11[0], quiet, claim)
     [problem] = elsewhere(lesson, MACHINES)
-    assert "64 tokens do worse than round to nearest: " in problem
+    assert "64 tokens change the loss by as much: " in problem
 
 
 def test_the_peak_of_memory_is_unknown_on_windows_only(monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,6 @@ To read in this order: `checked` (a value of a kind), `rope` (positions), `gemma
 fields differ from Llama's), `arguments` (all of a config).
 """
 
-from minillm.config_fields.arguments import model_arguments
 from minillm.config_fields.checked import checked
 
-__all__ = ["checked", "model_arguments"]
+__all__ = ["checked"]

@@ -1,8 +1,9 @@
 """A class on a hub: `python binder/hub/load.py --users 10`.
 
-Students log in, start a server, open a kernel and work through a lesson, over the hub's own pages
-and API as a browser does: each thinks before a cell, runs it, and saves. Bounded in students and in
-minutes, on loopback only. One student is alone first: its times tell which cells are short.
+Students come within a minute, log in, start a server, open a kernel and work through a lesson,
+over the hub's own pages and API as a browser does: each thinks before a cell, runs it, and saves.
+Bounded in students and in minutes, on loopback only. One student is alone first: its times tell
+which cells are short.
 
 Without `--hub` this starts a hub of its own (`rehearsal_config.py`) and ends it.
 """
@@ -32,6 +33,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
@@ -76,6 +79,9 @@ class Student:
         self.hub, self.name, self.deadline = hub, name, deadline
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy stands before loopback
+        # As a browser: a connection that was closed just then costs no more than a second try.
+        again = Retry(3, backoff_factor=0.5, allowed_methods=("GET", "PUT"), status=0)
+        self.session.mount(hub.url, HTTPAdapter(max_retries=again))
         self.server = f"{hub.url}/user/{name}/"
 
     def log_in(self) -> None:
@@ -94,7 +100,7 @@ class Student:
         if "" not in self._get(url, headers)["servers"]:
             self.session.post(f"{url}/server", headers=headers, timeout=120).raise_for_status()
         while not self._get(url, headers)["servers"].get("", {}).get("ready"):
-            self._wait(0.5)
+            self.wait(0.5)
         self.session.get(f"{self.server}lab", timeout=120).raise_for_status()
 
     def read(self, path: str) -> Any:
@@ -134,7 +140,7 @@ class Student:
         channels.send(json.dumps(request | {"channel": "shell", "buffers": []}))
         failure, open_ends = "", {"execute_reply", "idle"}
         while open_ends:
-            self._wait(0)
+            self.wait(0)
             frame = channels.recv(timeout=CELL_SECONDS)
             if isinstance(frame, bytes):
                 continue  # a widget's buffers
@@ -147,9 +153,9 @@ class Student:
         return failure
 
     def think(self, seconds: float) -> None:
-        self._wait(random.uniform(0.5, 1.5) * seconds)
+        self.wait(random.uniform(0.5, 1.5) * seconds)
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         if time.monotonic() + seconds > self.deadline:
             raise TimeUpError
         time.sleep(seconds)
@@ -170,10 +176,11 @@ class Student:
         return next(c.value for c in self.session.cookies if (c.name, c.path) == ("_xsrf", path))
 
 
-def study(student: Student, lesson: str, think: float) -> Work:
-    """Work through a lesson from the login on; what went wrong is told, not raised."""
+def study(student: Student, lesson: str, think: float, within: float = 0) -> Work:
+    """Come within so many seconds, work through a lesson; what went wrong is told, not raised."""
     work = Work(student.name)
     try:
+        student.wait(random.uniform(0, within))
         student.log_in()
         begun = time.monotonic()
         student.start_server()
@@ -373,6 +380,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=between(1, MOST_USERS, int), default=3)
     parser.add_argument("--minutes", type=between(0.1, MOST_MINUTES), default=10.0)
     parser.add_argument("--think", type=between(0, 120), default=6.0, help="seconds before a cell")
+    parser.add_argument("--within", type=between(0, 600), default=60.0, help="seconds all come in")
     parser.add_argument("--lesson", default="02_kv_cache", help="its file's name, without .ipynb")
     parser.add_argument("--hub", type=loopback, help="one that runs: http://127.0.0.1:8000")
     parser.add_argument("--password", help="of student-0, student-1, ... on that hub")
@@ -383,7 +391,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def measure(hub: Hub, users: int, minutes: float, think: float, lesson: str) -> tuple[str, bool]:
+def measure(
+    hub: Hub, users: int, minutes: float, think: float, within: float, lesson: str
+) -> tuple[str, bool]:
     """A class on this hub: what it met, and whether nothing failed."""
 
     def student(number: int, deadline: float) -> Student:
@@ -396,7 +406,7 @@ def measure(hub: Hub, users: int, minutes: float, think: float, lesson: str) -> 
     deadline = begun + 60 * minutes
     with ThreadPoolExecutor(users) as pool:
         class_ = [student(number, deadline) for number in range(1, users + 1)]
-        works = list(pool.map(lambda one: study(one, lesson, think), class_))
+        works = list(pool.map(lambda one: study(one, lesson, think, within), class_))
     memory.ended.set()
     memory.join()
     failed = any(work.failure for work in [alone, *works])
@@ -406,7 +416,7 @@ def measure(hub: Hub, users: int, minutes: float, think: float, lesson: str) -> 
 def main() -> int:
     """Measure, print; the exit code is 1 if anything failed."""
     asked = parse()
-    bounds = (asked.users, asked.minutes, asked.think, asked.lesson)
+    bounds = (asked.users, asked.minutes, asked.think, asked.within, asked.lesson)
     if asked.hub:
         hub = Hub(asked.hub, asked.password, partial(_descent, asked.pid))
         text, well = measure(hub, *bounds)

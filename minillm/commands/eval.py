@@ -28,8 +28,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = "a shipped or fetched model, a Hub id, a folder or a .gguf file (stories)"
-    parser.add_argument("named", type=named_path, nargs="?", metavar="model", help=known)
-    parser.add_argument("--model", type=named_path, default="stories", help="the same")
+    parser.add_argument("--model", type=named_path, default="stories", help=known)
     parser.add_argument(
         "--text",
         action="append",
@@ -65,7 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: a text that is not UTF-8, or has tokens beyond the model's embedding; a draft
             with other tokens.
     """
-    arguments.model = arguments.named or arguments.model
     model, tokenizer = load(arguments.model)
     if arguments.draft:
         draft, its_tokenizer = load(arguments.draft)

@@ -70,5 +70,5 @@ def test_the_bench_takes_it(row: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_it_predicts_stories(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "smollm2"]) == 0
+    assert main(["eval", "--model", "smollm2"]) == 0
     assert "bits per byte  1.1" in capsys.readouterr().out

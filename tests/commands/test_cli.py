@@ -99,9 +99,9 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
             ["generate", "Hi", "--model", ""],
             "--model: the name of a file or folder is needed, got ''",
         ),
-        (["eval", ""], "model: the name of a file or folder is needed, got ''"),
+        (["eval", "--model", ""], "--model: the name of a file or folder is needed, got ''"),
         (
-            ["eval", "stories", "--draft", ""],
+            ["eval", "--draft", ""],
             "--draft: the name of a file or folder is needed, got ''",
         ),
         (["sample", "", "--out", "a"], "model: the name of a file or folder is needed, got ''"),

@@ -71,7 +71,8 @@ def test_the_command_reports_what_it_finds(tmp_path, capsys, monkeypatch) -> Non
     few = {"max_new_tokens": 12}
     for measure in (acceptance, repetition):
         monkeypatch.setattr(eval_command, measure.__name__, partial(measure, **few))
-    options = [str(places[0]), "--text", str(text), "--draft", str(places[1]), "--repetition"]
+    of, by = map(str, places)
+    options = ["--model", of, "--text", str(text), "--draft", by, "--repetition"]
     assert main(["eval", *options, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     model, draft = (minillm.load(place)[0] for place in places)
@@ -97,7 +98,7 @@ def test_the_command_sets_rounded_models_beside_the_original(tmp_path, capsys) -
     minillm.checkpoint.save(tmp_path / "model", made, tokenizer, torch.float32)
     texts = ["Once upon a time there was a cat.", "The end of it.", "A dog ran home, and sat down."]
     (tmp_path / "text.txt").write_text("<|endoftext|>".join(texts), encoding="utf-8")
-    options = ["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]
+    options = ["eval", "--model", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]
     options += ["--rounded", "int3:4", "int8"]
     assert main([*options, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -124,7 +125,7 @@ def test_the_in_domain_stories_are_read_where_asked_for(tmp_path, capsys, monkey
     model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
     minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
     monkeypatch.setattr(eval_command, "in_domain_stories", lambda: ["One.", "Two and three."])
-    options = ["eval", str(tmp_path / "model"), "--in-domain", "--json"]
+    options = ["eval", "--model", str(tmp_path / "model"), "--in-domain", "--json"]
     assert main(options) == 0
     tokens = minillm.tokens.encode_all(tokenizer, ["One.", "Two and three."])
     assert json.loads(capsys.readouterr().out)["tokens"] == len(tokens) - 1
@@ -140,8 +141,8 @@ def test_a_tokenizer_without_end_of_text_gets_its_figures(tmp_path, capsys) -> N
     model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
     minillm.checkpoint.save(tmp_path / "model", model, bare, torch.float32)
     (tmp_path / "text.txt").write_text("Once upon a time")
-    options = ["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt"), "--json"]
-    assert main(options) == 0
+    options = ["--model", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt"), "--json"]
+    assert main(["eval", *options]) == 0
     rows = torch.tensor([bare.encode("Once upon a time").ids])
     log_p = model(rows[:, :-1]).log_softmax(-1).gather(-1, rows[:, 1:, None])
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(-log_p.mean().item())
@@ -152,7 +153,8 @@ def test_tokens_beyond_the_embedding_are_one_line(tmp_path, capsys) -> None:
     tokenizer.add_special_tokens(["<extra>"])
     minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
     (tmp_path / "text.txt").write_text("Once <extra> upon a time")
-    assert main(["eval", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]) == 2
+    options = ["--model", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt")]
+    assert main(["eval", *options]) == 2
     assert capsys.readouterr().err == (
         "minillm eval: error: tokens must be from 0 to 2047, got 2048\n"
     )
@@ -180,10 +182,10 @@ def test_n_grams_of_no_tokens_are_refused(n: int) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["nothing"], "nothing"),
-        (["stories", "--text", "missing.txt"], "no text file missing.txt"),
-        (["stories", "--draft", "nothing"], "nothing"),
-        (["stories-xs", "--rounded", "int5"], "int5"),
+        (["--model", "nothing"], "nothing"),
+        (["--text", "missing.txt"], "no text file missing.txt"),
+        (["--draft", "nothing"], "nothing"),
+        (["--model", "stories-xs", "--rounded", "int5"], "int5"),
     ],
 )
 def test_bad_input_is_one_line(options, said, capsys) -> None:
@@ -193,18 +195,18 @@ def test_bad_input_is_one_line(options, said, capsys) -> None:
     assert error.count("\n") == 1
 
 
-def test_the_model_is_named_with_an_option_or_without(tmp_path, capsys) -> None:
+def test_without_a_name_it_is_the_course_s_model(tmp_path, capsys) -> None:
     tokenizer = minillm.load("stories-draft")[1]
     model = tiny(minillm, vocab_size=2048, dtype=torch.float32)
     minillm.checkpoint.save(tmp_path / "model", model, tokenizer, torch.float32)
     (tmp_path / "text.txt").write_text("Once upon a time<|endoftext|>there was a cat.")
     reports = []
-    for name in ([str(tmp_path / "model")], ["--model", str(tmp_path / "model")], []):
+    for name in (["--model", str(tmp_path / "model")], []):
         options = ["--text", str(tmp_path / "text.txt"), "--rounded", "int8"]
         assert main(["eval", *name, *options]) == 0
         reports.append(capsys.readouterr().out)
-    assert reports[0] == reports[1] != reports[2]
-    assert reports[2].startswith("stories on ")
+    assert reports[0].startswith(f"{tmp_path / 'model'} on ")
+    assert reports[1].startswith("stories on ")
 
 
 def test_a_large_vocabulary_is_read_in_few_rows_at_a_time(monkeypatch) -> None:

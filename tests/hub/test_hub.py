@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 
 import psutil
@@ -134,6 +137,32 @@ def test_the_report_counts_short_cells_apart_and_names_who_failed() -> None:
     assert text.endswith("failures: 1\n  student-2: b: MemoryError")
 
 
+@pytest.mark.parametrize(("method", "tries"), [("GET", 2), ("PUT", 2), ("POST", 1)])
+def test_what_may_be_sent_twice_is_sent_again_where_a_connection_broke(
+    method: str, tries: int
+) -> None:
+    asked = []
+
+    class Breaking(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().split()[0].decode())
+            if len(asked) == 2:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        def finish(self) -> None:
+            with suppress(OSError):
+                super().finish()
+
+    with HTTPServer(("127.0.0.1", 0), Breaking) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        session = load.Student(load.Hub(url, "", list), "ada", time.monotonic() + 60).session
+        with nullcontext() if tries == 2 else pytest.raises(load.requests.ConnectionError):
+            assert session.request(method, url, timeout=10).ok
+        server.shutdown()
+    assert asked == [method] * tries
+
+
 # a class for real
 
 
@@ -156,7 +185,7 @@ def student(hub: "load.Hub", number: int) -> "load.Student":  # type: ignore[nam
 
 @pytest.mark.hub
 def test_two_students_work_through_a_lesson(hub: "load.Hub") -> None:  # type: ignore[name-defined]
-    text, well = load.measure(hub, 2, 10, 0.1, LESSON)
+    text, well = load.measure(hub, 2, 10, 0.1, 0, LESSON)
     assert well, text
 
 

@@ -1,8 +1,10 @@
 """GGUF: ggml's numbers, the logits of transformers, and one line for every defect."""
 
 import json
+import random
 import shutil
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from safetensors.torch import save_file
 import minillm
 from minillm.checkpoint import folder, opened, read_tokenizer
 from minillm.checkpoint.gguf import blocks, read_gguf
+from minillm.checkpoint.gguf.sentence_piece import sentence_piece as pieces_tokenizer
 from minillm.commands.main import main
 from minillm.data.heldout import stories
 
@@ -244,6 +247,94 @@ def test_a_text_is_cut_as_the_file_names_it(cut: str, tmp_path: Path) -> None:
     assert leads == (cut == "llama-bpe")  # in llama.cpp as well
 
 
+@pytest.fixture(scope="module")
+def sentence_piece() -> Any:
+    """SentencePiece itself, on pieces that it learnt from the shipped stories."""
+    import sentencepiece
+
+    model = BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(stories()),
+        model_writer=model,
+        vocab_size=1000,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=0.99,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    return lambda **options: sentencepiece.SentencePieceProcessor(
+        model_proto=model.getvalue(), **options
+    )
+
+
+def fields_of_pieces(processor: Any, **changes: Any) -> dict[str, Any]:
+    """The fields of a file with SentencePiece's vocabulary."""
+    numbers = range(processor.get_piece_size())
+    kinds = (
+        (processor.is_unknown, 2),
+        (processor.is_control, 3),
+        (processor.is_unused, 5),
+        (processor.is_byte, 6),
+    )
+    pieces = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": ...,
+        "tokenizer.ggml.merges": ...,
+        "tokenizer.ggml.tokens": [processor.id_to_piece(i) for i in numbers],
+        "tokenizer.ggml.scores": [processor.get_score(i) for i in numbers],
+        "tokenizer.ggml.token_type": [
+            next((kind for holds, kind in kinds if holds(i)), 1) for i in numbers
+        ],
+        "tokenizer.ggml.bos_token_id": processor.bos_id(),
+        "tokenizer.ggml.eos_token_id": processor.eos_id(),
+        "tokenizer.ggml.add_bos_token": ...,
+    }
+    return fields_of("llama", **(pieces | changes))
+
+
+def test_a_text_is_cut_as_sentence_piece_cuts_it(sentence_piece: Any, tmp_path: Path) -> None:
+    theirs_ = sentence_piece(add_bos=True)
+    twin = theirs("LlamaConfig", vocab_size=theirs_.get_piece_size())
+    path = written(tmp_path / "a.gguf", fields_of_pieces(theirs_), tensors_of(twin))
+    ours = opened(path).tokenizer
+    generator = random.Random(0)
+    signs = "abcdefgh  \n\tLüé漢🦓1290.,!?'(){}<>/▁"
+    texts = [
+        *stories()[:50],
+        *("", " ", "  a  b", " lead", "trail ", "\n", "x" * 300, "aaaa" * 9, "<0x41><unk>"),
+        "def f(x):\n    return x  # ünïcödé 漢字 🦓",
+        *("".join(generator.choices(signs, k=generator.randrange(60))) for _ in range(300)),
+    ]
+    assert [ours.encode(text).ids for text in texts] == [theirs_.encode(text) for text in texts]
+    assert [ours.decode(ours.encode(text).ids) for text in texts] == [
+        theirs_.decode(theirs_.encode(text)) for text in texts
+    ]
+    assert ours.encode("a</s>b").ids == [1, *theirs_.encode("a")[1:], 2, *theirs_.encode("b")[1:]]
+    assert opened(path).ends == [2]
+
+
+@pytest.mark.parametrize(("kind", "cut"), [(1, ["ab"]), (3, ["a", "b"]), (5, ["a", "b"])])
+def test_only_normal_pieces_are_joined(kind: int, cut: list[str]) -> None:
+    pieces, kinds = ["<unk>", "a", "b", "ab"], [2, 1, 1, kind]
+    tokenizer = pieces_tokenizer(pieces, [0.0] * 4, kinds, leading_space=False)
+    assert tokenizer.encode("ab").tokens == cut
+
+
+def test_a_text_begins_without_a_space_where_the_file_says_so(
+    sentence_piece: Any, tmp_path: Path
+) -> None:
+    theirs_ = sentence_piece()
+    size, bare = theirs_.get_piece_size(), {"tokenizer.ggml.add_space_prefix": False}
+    tensors = tensors_of(theirs("LlamaConfig", vocab_size=size))
+    path = written(tmp_path / "a.gguf", fields_of_pieces(theirs_, **bare), tensors)
+    tokenizer = opened(path).tokenizer
+    first, *_ = tokenizer.encode("the cat").tokens[1:]
+    assert not first.startswith("▁")
+    assert tokenizer.decode(tokenizer.encode(" the cat").ids) == " the cat"
+
+
 def test_the_commands_take_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "a.gguf", fields_of("llama"), tensors_of(theirs("LlamaConfig")))
     (tmp_path / "text.txt").write_text("Once upon a time<|endoftext|>there was a cat.")
@@ -268,6 +359,12 @@ def refused(path: Path, match: str) -> None:
 
 
 HUGE = 2**63
+PIECES = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": [f"a{i}" for i in range(2048)],
+    "tokenizer.ggml.scores": [float(-i) for i in range(2048)],
+    "tokenizer.ggml.token_type": [1] * 2048,
+}
 FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"general.architecture": "bert"}, "the architecture must be one of llama.* got 'bert'"),
     ({"general.architecture": ...}, "got None"),
@@ -300,6 +397,12 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"tokenizer.ggml.tokens": ["a", "b"]}, "merges that do not fit"),
     ({"tokenizer.ggml.merges": ["a"]}, "a merge is not of two tokens"),
     ({"tokenizer.ggml.bos_token_id": 2048}, "the bos_token 2048 is not in the vocabulary of 2048"),
+    ({"tokenizer.ggml.tokens": [1]}, "tokens is missing or not a list"),
+    (PIECES | {"tokenizer.ggml.scores": ...}, r"tokenizer\.ggml\.scores is missing"),
+    (PIECES | {"tokenizer.ggml.scores": [0.0]}, "2048 pieces have 1 scores and 2048 kinds"),
+    (PIECES | {"tokenizer.ggml.scores": ["0"]}, "scores is missing or not a list of numbers"),
+    (PIECES | {"tokenizer.ggml.token_type": [1]}, "2048 pieces have 2048 scores and 1 kinds"),
+    (PIECES | {"tokenizer.ggml.tokens": ["a" * 257, *map(str, range(2047))]}, "than 256"),
     ({"x": struct.pack("<I", 77)}, "values of type 77"),
     ({"x": struct.pack("<IIQ", 9, 9, 1)}, "values of type 9"),  # an array of arrays
     ({"x": struct.pack("<IIQ", 9, 4, HUGE)}, f"{4 * HUGE} bytes do not fit"),

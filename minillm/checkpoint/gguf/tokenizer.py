@@ -7,6 +7,7 @@ How a text is cut before merges, a file tells by a name only; what it stands for
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from tokenizers import (
     AddedToken,
     Regex,
@@ -17,6 +18,8 @@ from tokenizers import (
     pre_tokenizers,
     processors,
 )
+
+from minillm.checkpoint.gguf.sentence_piece import sentence_piece
 
 __all__ = ["read_tokenizer", "special_tokens"]
 
@@ -56,26 +59,41 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
         ValueError: a field is missing or contradicts another, or a kind that is not supported.
     """
     kind, cut = _field(metadata, "model", str), metadata.get("tokenizer.ggml.pre")
-    if kind != "gpt2" or not isinstance(cut, str) or cut not in _CUTS:
-        raise ValueError(
-            f"a tokenizer of kind {kind!r} that cuts as {cut!r} is not supported, only 'gpt2' with "
-            f"one of {', '.join(_CUTS)}"
-        )
     tokens = _field(metadata, "tokens", list)
-    merges = [merge.split(" ") for merge in _field(metadata, "merges", list)]
+    if len(set(tokens)) < len(tokens):
+        raise ValueError("a token stands twice")
+    if kind == "llama":
+        tokenizer = sentence_piece(
+            tokens,
+            _numbers(metadata, "scores"),
+            _numbers(metadata, "token_type"),
+            leading_space=metadata.get("tokenizer.ggml.add_space_prefix", True),
+        )
+    elif kind == "gpt2" and isinstance(cut, str) and cut in _CUTS:
+        tokenizer = _byte_pairs(tokens, _field(metadata, "merges", list), cut)
+    else:
+        raise ValueError(
+            f"a tokenizer of kind {kind!r} that cuts as {cut!r} is not supported, only 'llama', "
+            f"and 'gpt2' with one of {', '.join(_CUTS)}"
+        )
+    _add_tokens(tokenizer, metadata, tokens)
+    _begin(tokenizer, metadata, tokens, by_default=kind == "llama" or cut == "llama-bpe")
+    return tokenizer
+
+
+def _byte_pairs(tokens: list[str], merges: list[str], cut: str) -> Tokenizer:
+    pairs = [merge.split(" ") for merge in merges]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("a merge is not of two tokens")
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    if len(vocabulary) < len(tokens) or any(len(merge) != 2 for merge in merges):
-        raise ValueError("a token stands twice, or a merge is not of two tokens")
     try:
-        bpe = models.BPE(vocabulary, [(a, b) for a, b in merges], ignore_merges=cut == "llama-bpe")
+        bpe = models.BPE(vocabulary, [(a, b) for a, b in pairs], ignore_merges=cut == "llama-bpe")
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(f"merges that do not fit the tokens: {error}") from error
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer, tokenizer.decoder = _CUTS[cut], decoders.ByteLevel()
     if cut == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
-    _add_tokens(tokenizer, metadata, tokens)
-    _begin(tokenizer, metadata, tokens, by_default=cut == "llama-bpe")
     return tokenizer
 
 
@@ -99,6 +117,13 @@ def _field(metadata: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"tokenizer.ggml.{name} is missing or not a {kind.__name__}")
     return value
+
+
+def _numbers(metadata: Mapping[str, Any], name: str) -> list[Any]:
+    value = metadata.get(f"tokenizer.ggml.{name}")
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"tokenizer.ggml.{name} is missing or not a list of numbers")
+    return value.tolist()
 
 
 def _add_tokens(tokenizer: Tokenizer, metadata: Mapping[str, Any], tokens: list[str]) -> None:

@@ -122,13 +122,15 @@ def fields_of(family: str, **changes: Any) -> dict[str, Any]:
     return {k: v for k, v in (fields | changes).items() if v is not ...}
 
 
-def their_name(name: str) -> str:
-    for ours, llama in THEIR_NAMES.items():
+def their_name(name: str, names: dict[str, str]) -> str:
+    for ours, llama in names.items():
         name = name.replace(ours, llama)
     return name
 
 
-def tensors_of(model: Any, form: str = "F32", permuted: bool = True) -> list[tuple[Any, ...]]:
+def tensors_of(
+    model: Any, form: str = "F32", permuted: bool = True, names: dict[str, str] = THEIR_NAMES
+) -> list[tuple[Any, ...]]:
     """The tensors as llama.cpp's converter writes them; matrices in a format."""
     import gguf
 
@@ -140,7 +142,7 @@ def tensors_of(model: Any, form: str = "F32", permuted: bool = True) -> list[tup
             tensor = rearrange(tensor, "(h two d) c -> (h d two) c", two=2, d=4)
         kind = NUMBERS[form if tensor.ndim == 2 else "F32"]
         data = gguf.quantize(tensor.numpy(), gguf.GGMLQuantizationType(kind))
-        listed.append((their_name(name), tuple(tensor.shape), kind, data))
+        listed.append((their_name(name, names), tuple(tensor.shape), kind, data))
     return listed
 
 
@@ -158,6 +160,62 @@ def test_logits_are_those_of_transformers(family: str, tied: bool, tmp_path: Pat
     with torch.no_grad():
         assert (model(tokens) - twin(tokens).logits).abs().max() < 1e-4
     assert model.config.tie_word_embeddings == tied
+
+
+GEMMAS_NAMES = THEIR_NAMES | {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+GEMMAS_FIELDS = {
+    "gemma3.block_count": 7,
+    "gemma3.attention.key_length": 8,
+    "gemma3.attention.sliding_window": 6,
+    "gemma3.rope.scaling.type": "linear",
+    "gemma3.rope.scaling.factor": 4.0,
+}
+
+
+def gemma() -> tuple[Any, list[tuple[Any, ...]]]:
+    """A tiny model of Gemma 3 and its tensors; the converter writes 1 + weight of norms."""
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    }
+    sizes = {"num_hidden_layers": 7, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 6}
+    twin = theirs("Gemma3TextConfig", **sizes, rope_parameters=rope, tie_word_embeddings=True)
+    return twin, [
+        (name, shape, kind, data + 1 if name.endswith("norm.weight") else data)
+        for name, shape, kind, data in tensors_of(twin, "F32", False, GEMMAS_NAMES)
+    ]
+
+
+def test_gemmas_logits_are_those_of_transformers(tmp_path: Path) -> None:
+    twin, tensors = gemma()
+    path = written(tmp_path / "a.gguf", fields_of("gemma3", **GEMMAS_FIELDS), tensors)
+    model, _ = minillm.load(path)
+    tokens = oracles.tokens_of(0, 2, 64, vocabulary=2048)
+    with torch.no_grad():
+        assert (model(tokens) - twin(tokens).logits).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"gemma3.attention.sliding_window": ...}, "attention.sliding_window is missing"),
+        ({"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping is not supported"),
+        (
+            {"gemma3.block_count": 62, "gemma3.embedding_length": 16},
+            "query_pre_attn_scalar=4 is not supported, only head_dim=8",
+        ),
+    ],
+    ids=str,
+)
+def test_gemmas_fields_that_are_not_supported(
+    change: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    fields = fields_of("gemma3", **(GEMMAS_FIELDS | change))
+    refused(written(tmp_path / "a.gguf", fields, gemma()[1]), match)
 
 
 FREQUENCIES = {"rope_theta": 500_000.0, "factor": 32.0, "original_max_position_embeddings": 8192}

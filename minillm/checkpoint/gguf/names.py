@@ -2,7 +2,8 @@
 
 llama.cpp rotates neighbours (x[2i], x[2i + 1]) in the families of Llama, where Hugging Face rotates
 halves (x[i], x[i + D/2]): there its converter permutes the rows of q and k, and here they go back.
-With the wrong order a model still writes, only worse.
+With the wrong order a model still writes, only worse. Of Gemma's norms it writes 1 + weight, of its
+layers with a window only how wide that is.
 
 Dimensions: H heads, D head dim, C width.
 """
@@ -22,7 +23,8 @@ from minillm.rope_scaling import RopeScaling
 __all__ = ["config_fields", "hugging_face_tensors"]
 
 _PERMUTED = ("llama", "smollm3")
-_FAMILIES = (*_PERMUTED, "qwen2", "qwen3")
+_GEMMA = "gemma3"
+_FAMILIES = (*_PERMUTED, "qwen2", "qwen3", _GEMMA)
 _FIELDS = {
     "num_hidden_layers": "block_count",
     "hidden_size": "embedding_length",
@@ -36,6 +38,7 @@ _OPTIONAL = {
     "head_dim": "attention.key_length",
     "rope_theta": "rope.freq_base",
 }
+_WINDOWS = {"sliding_window": "attention.sliding_window"}
 _SCALING = {
     "rope_type": "rope.scaling.type",
     "factor": "rope.scaling.factor",
@@ -64,6 +67,13 @@ _OF_LAYER = {
 }
 
 
+_OF_GEMMAS_LAYER = _OF_LAYER | {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+
+
 def config_fields(gguf: GGUF) -> dict[str, Any]:
     """The fields of the config.json that says the same.
 
@@ -76,15 +86,16 @@ def config_fields(gguf: GGUF) -> dict[str, Any]:
         raise ValueError(f"the architecture must be one of {', '.join(_FAMILIES)}, got {family!r}")
     prefix = f"{family}."
     given = {k.removeprefix(prefix): v for k, v in gguf.metadata.items() if k.startswith(prefix)}
-    known = {*_FIELDS.values(), *_OPTIONAL.values(), *_SCALING.values(), *_CHANGES_NOTHING}
+    needed = _FIELDS | (_WINDOWS if family == _GEMMA else {})
+    known = {*needed.values(), *_OPTIONAL.values(), *_SCALING.values(), *_CHANGES_NOTHING}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"the field {prefix}{unknown[0]} is not supported")
-    if missing := [name for name in _FIELDS.values() if name not in given]:
+    if missing := [name for name in needed.values() if name not in given]:
         raise ValueError(f"the field {prefix}{missing[0]} is missing")
     if "token_embd.weight" not in gguf.tensors:
         raise ValueError("the tensor token_embd.weight is missing")
     fields = {
-        ours: given[theirs] for ours, theirs in (_FIELDS | _OPTIONAL).items() if theirs in given
+        ours: given[theirs] for ours, theirs in (needed | _OPTIONAL).items() if theirs in given
     }
     _refuse_other_sizes(given, fields)
     rows = gguf.tensors["token_embd.weight"].shape[0]
@@ -96,14 +107,22 @@ def config_fields(gguf: GGUF) -> dict[str, Any]:
         scaling = {}
     if _FACTORS in gguf.tensors:
         scaling = _scaling_of(gguf.tensors[_FACTORS].read(), fields)
+    if family == _GEMMA:
+        fields["query_pre_attn_scalar"] = _score_scale(fields)
     return fields | {
-        "model_type": family,
+        "model_type": "gemma3_text" if family == _GEMMA else family,
         "vocab_size": rows,
         "num_key_value_heads": fields.get("num_key_value_heads", fields["num_attention_heads"]),
         "head_dim": fields.get("head_dim"),
         "rope_scaling": scaling,
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
     }
+
+
+def _score_scale(fields: Mapping[str, Any]) -> Any:
+    """What Gemma divides scores by, squared: the head dim, but in 27B, which has 62 layers."""
+    width = fields["hidden_size"] // fields["num_attention_heads"]
+    return width if fields["num_hidden_layers"] == 62 else fields.get("head_dim", width)
 
 
 def _scaling_of(factors: Tensor, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,22 +165,25 @@ def hugging_face_tensors(gguf: GGUF, fields: Mapping[str, Any]) -> dict[str, Sto
     for name, stored in gguf.tensors.items():
         if name == _FACTORS:
             continue
-        theirs = _hugging_face_name(name)
+        theirs = _hugging_face_name(name, fields["model_type"])
         if fields["model_type"] in _PERMUTED and theirs.endswith(
             ("q_proj.weight", "k_proj.weight")
         ):
             heads = "num_attention_heads" if "q_proj" in theirs else "num_key_value_heads"
             stored = _in_halves(stored, fields[heads])
+        if fields["model_type"] == "gemma3_text" and theirs.endswith("norm.weight"):
+            stored = _less_1(stored)
         if theirs in tensors:
             raise ValueError(f"two tensors are both {theirs}")
         tensors[theirs] = stored
     return tensors
 
 
-def _hugging_face_name(name: str) -> str:
+def _hugging_face_name(name: str, model_type: str) -> str:
+    of_layer = _OF_GEMMAS_LAYER if model_type == "gemma3_text" else _OF_LAYER
     match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name)
-    if match and match[2] in _OF_LAYER:
-        return f"model.layers.{match[1]}.{_OF_LAYER[match[2]]}.{match[3]}"
+    if match and match[2] in of_layer:
+        return f"model.layers.{match[1]}.{of_layer[match[2]]}.{match[3]}"
     return _WHOLE.get(name, name)
 
 
@@ -172,3 +194,7 @@ def _in_halves(stored: Stored, heads: int) -> Stored:
         return rearrange(stored.read(), "(h d two) c -> (h two d) c", h=heads, two=2)
 
     return Stored(stored.shape, read)
+
+
+def _less_1(stored: Stored) -> Stored:
+    return Stored(stored.shape, lambda: stored.read() - 1)

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from minillm.files import read_json
@@ -38,7 +40,9 @@ class ChatTemplate:
             ValueError: the template is broken, leaves the sandbox or refuses the messages.
         """
         sandbox = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Answer],
         )
         sandbox.filters["tojson"] = _to_json
         sandbox.globals |= {"raise_exception": _refuse, "strftime_now": datetime.now().strftime}
@@ -67,6 +71,17 @@ def template_of(folder: Path) -> ChatTemplate | None:
     named = {name: fields.get(name) for name in ("bos_token", "eos_token", "unk_token")}
     texts = {name: x.get("content") if isinstance(x, dict) else x for name, x in named.items()}
     return ChatTemplate(text, {name: x for name, x in texts.items() if isinstance(x, str)})
+
+
+class _Answer(Extension):
+    """`{% generation %}` marks what the model wrote, for training; here it is text as any other."""
+
+    tags: ClassVar = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:

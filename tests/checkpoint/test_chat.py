@@ -22,11 +22,16 @@ LLAMA = (
     "{{- '[' + m.role + '] ' + m.content | trim + eos_token }}{{ m | tojson }}\n"
     "{%- if loop.index > 5 %}{% break %}{% endif %}\n{%- endfor %}\n"
 )
+MARKED = (
+    "{% set name = 'a' %}{% for m in messages %}{% if m.role == 'assistant' %}\n"
+    "    {% generation %}\n{% set name = 'b' %}{{ m.content }}{{ name }}{% endgeneration %}{{ name }}\n"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}{{ name }}"
+)
 TALK = [{"role": "user", "content": " hi <é>&'\"\n"}, {"role": "assistant", "content": "Hello."}]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-@pytest.mark.parametrize("text", [CHATML, LLAMA])
+@pytest.mark.parametrize("text", [CHATML, LLAMA, MARKED])
 def test_a_conversation_is_rendered_as_in_transformers(text: str) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 

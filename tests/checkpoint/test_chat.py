@@ -24,7 +24,8 @@ LLAMA = (
 )
 MARKED = (
     "{% set name = 'a' %}{% for m in messages %}{% if m.role == 'assistant' %}\n"
-    "    {% generation %}\n{% set name = 'b' %}{{ m.content }}{{ name }}{% endgeneration %}{{ name }}\n"
+    "    {% generation %}\n{% set name = 'b' %}{{ m.content }}{{ name }}{% endgeneration %}"
+    "{{ name }}\n"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}{{ name }}"
 )
 TALK = [{"role": "user", "content": " hi <é>&'\"\n"}, {"role": "assistant", "content": "Hello."}]

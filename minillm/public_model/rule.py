@@ -4,7 +4,7 @@ from minillm.measure.noise import Measured
 
 __all__ = ["NEAR", "rule", "verdict"]
 
-NEAR = 1.25  # a measured number within this factor of the predicted one is the same
+NEAR = 1.25  # a measured effect within this factor of the predicted one is the same
 
 
 def verdict(predicted: float, measured: float, nothing: float) -> str:
@@ -27,10 +27,11 @@ def _within(x: float) -> tuple[float, ...]:
 
 
 def rule(predicted: float, measured: float, nothing: float) -> str:
-    """The verdict on two numbers without a doubt."""
-    least, most = sorted((predicted, measured))
-    if least == most or (least > 0 and most <= NEAR * least):
+    """The verdict on two numbers without a doubt: an effect is a number less that of no effect."""
+    there, here = predicted - nothing, measured - nothing
+    if there == here:
         return "holds"
-    if (predicted - nothing) * (measured - nothing) > 0:
-        return "in direction"
-    return "does not hold"
+    if there * here <= 0:
+        return "does not hold"
+    least, most = sorted((abs(there), abs(here)))
+    return "holds" if most <= NEAR * least else "in direction"

@@ -55,7 +55,8 @@ def test_what_noise_leaves_open_is_no_title() -> None:
 def test_the_table_grows_and_a_finding_stands_once() -> None:
     table = Findings()
     table.add("bytes", "02", 46080, 46080, nothing=0)
-    card = table.add("speed <x>", "05", 1.6, 0.8, nothing=1)
+    table.add("speed <x>", "05", 1.6, 0.8, nothing=1)
+    card = table.new()
     assert card.summary() == (
         "bytes (lesson 02): predicted 46,080, measured 46,080: holds\n"
         "speed <x> (lesson 05): predicted 1.60, measured 0.800: does not hold"
@@ -65,11 +66,15 @@ def test_the_table_grows_and_a_finding_stands_once() -> None:
     assert 'data-state="accepted"' in card.html
     assert 'data-state="rejected"' in card.html
     assert "46,080" in card.picture()
-    noisy = table.add("noisy", "05", Measured(1.0, 0.9, 1.1), Measured(1.2, 1.0, 1.4), nothing=1)
-    assert noisy.summary().endswith(
-        "predicted 1.00 (0.900 to 1.10), measured 1.20 (1.00 to 1.40): not decided"
+    table.add("noisy", "05", Measured(1.0, 0.9, 1.1), Measured(1.2, 1.0, 1.4), nothing=1)
+    noisy = table.new()
+    assert noisy.summary() == (
+        "noisy (lesson 05): predicted 1.00 (0.900 to 1.10), measured 1.20 (1.00 to 1.40): "
+        "not decided"
     )
     assert 'data-state="unchecked"' in noisy.html
-    again = table.add("bytes", "02", 100, 150, nothing=0)
-    assert again.html.count("<tr") == 4
-    assert again.summary().endswith("bytes (lesson 02): predicted 100, measured 150: in direction")
+    table.add("bytes", "02", 100, 150, nothing=0)
+    again = "bytes (lesson 02): predicted 100, measured 150: in direction"
+    assert table.new().summary() == again
+    assert table.whole().html.count("<tr") == 4
+    assert table.whole().summary().endswith(again)

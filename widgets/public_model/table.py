@@ -34,14 +34,15 @@ class _Row:
 
 
 class Findings:
-    """Rows of a table; each `add` returns the whole of it as a card."""
+    """Rows of a table, which grows; a lesson shows the new ones, and in the end all."""
 
     def __init__(self) -> None:
-        self._rows: list[_Row] = []
+        self._all: dict[str, _Row] = {}
+        self._new: dict[str, _Row] = {}
 
     def add(
         self, finding: str, lesson: str, predicted: float, measured: float, *, nothing: float
-    ) -> Card:
+    ) -> None:
         """One more finding, judged by `minillm.public_model.rule`; a known one is replaced.
 
         Args:
@@ -53,48 +54,63 @@ class Findings:
         """
         said = verdict(predicted, measured, nothing)
         row = _Row(finding, lesson, _number(predicted), _number(measured), said)
-        self._rows = [old for old in self._rows if old.finding != finding] + [row]
-        return Card(self._html(), picture=self._svg(), summary=self._text())
+        for rows in (self._all, self._new):
+            rows.pop(finding, None)
+            rows[finding] = row
 
-    def _html(self) -> str:
-        heads = "".join(f"<th>{say(f'findings.{name}')}</th>" for name in _COLUMNS)
-        rows = "".join(
-            f"<tr{_last(row, self._rows)}>"
-            + "".join(f"<td{_side(name)}>{escape(x)}</td>" for name, x in row.cells().items())
-            + f'<td><i class="card-mark" data-state="{_MARKS[row.verdict]}" role="img" '
-            f'aria-hidden="true"></i>{row.verdict}</td></tr>'
-            for row in self._rows
-        )
-        return (
-            f'<p class="card-kicker">{say("findings.heading")}</p>'
-            f'<table class="card-findings"><thead><tr>{heads}<th>{say("findings.holds")}</th></tr>'
-            f"</thead><tbody>{rows}</tbody></table>"
-        )
+    def new(self) -> Card:
+        """The findings since the last card."""
+        rows, self._new = list(self._new.values()), {}
+        return _card(rows)
 
-    def _text(self) -> str:
-        return "\n".join(
-            f"{row.finding} (lesson {row.lesson}): predicted {row.predicted}, measured "
-            f"{row.measured}: {row.verdict}"
-            for row in self._rows
-        )
+    def whole(self) -> Card:
+        """All findings."""
+        return _card(list(self._all.values()))
 
-    def _svg(self) -> str:
-        page = Page(dark=False)
-        page.y = 24
-        for name, x in _COLUMNS.items():
-            page.text(
-                PAD + x, page.y, say(f"findings.{name}"), 13, muted=True, anchor=_anchor(name)
-            )
-        for row in self._rows:
-            page.y += 28
-            state = STATES[_MARKS[row.verdict]]
-            page.rect(PAD, page.y - 16, 22, 22, state.light.fill, 6, stroke=state.light.line)
-            page.glyph(PAD + 6, page.y - 10, state.glyph, state.light.ink)
-            for name, text in row.cells().items():
-                page.text(PAD + _COLUMNS[name], page.y, text, anchor=_anchor(name))
-            page.text(PAD + _COLUMNS["measured"] + 24, page.y, row.verdict, muted=True)
-        page.y += 10
-        return page.document(self._text().replace("\n", "; "))
+
+def _card(rows: list[_Row]) -> Card:
+    return Card(_html(rows), picture=_svg(rows), summary=_text(rows))
+
+
+def _html(rows: list[_Row]) -> str:
+    heads = "".join(f"<th>{say(f'findings.{name}')}</th>" for name in _COLUMNS)
+    lines = "".join(
+        "<tr>"
+        + "".join(f"<td{_side(name)}>{escape(x)}</td>" for name, x in row.cells().items())
+        + f'<td><i class="card-mark" data-state="{_MARKS[row.verdict]}" role="img" '
+        f'aria-hidden="true"></i>{row.verdict}</td></tr>'
+        for row in rows
+    )
+    return (
+        f'<p class="card-kicker">{say("findings.heading")}</p>'
+        f'<table class="card-findings"><thead><tr>{heads}<th>{say("findings.holds")}</th></tr>'
+        f"</thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def _text(rows: list[_Row]) -> str:
+    return "\n".join(
+        f"{row.finding} (lesson {row.lesson}): predicted {row.predicted}, measured "
+        f"{row.measured}: {row.verdict}"
+        for row in rows
+    )
+
+
+def _svg(rows: list[_Row]) -> str:
+    page = Page(dark=False)
+    page.y = 24
+    for name, x in _COLUMNS.items():
+        page.text(PAD + x, page.y, say(f"findings.{name}"), 13, muted=True, anchor=_anchor(name))
+    for row in rows:
+        page.y += 28
+        state = STATES[_MARKS[row.verdict]]
+        page.rect(PAD, page.y - 16, 22, 22, state.light.fill, 6, stroke=state.light.line)
+        page.glyph(PAD + 6, page.y - 10, state.glyph, state.light.ink)
+        for name, text in row.cells().items():
+            page.text(PAD + _COLUMNS[name], page.y, text, anchor=_anchor(name))
+        page.text(PAD + _COLUMNS["measured"] + 24, page.y, row.verdict, muted=True)
+    page.y += 10
+    return page.document(_text(rows).replace("\n", "; "))
 
 
 def _number(x: float) -> str:
@@ -109,7 +125,3 @@ def _anchor(name: str) -> str:
 
 def _side(name: str) -> str:
     return ' class="card-number"' if name in _RIGHT else ""
-
-
-def _last(row: _Row, rows: list[_Row]) -> str:
-    return ' class="card-here"' if row is rows[-1] else ""

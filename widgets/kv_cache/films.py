@@ -202,6 +202,7 @@ def batch_film(
         hint="A batch runs until its last row ends. Grey places are computed and thrown away.",
         captions=tuple(_batch_caption(step, len(prompts)) for step in steps),
         panels=(Lanes(lanes),),
+        opening=len(steps) - 1,  # where all that is thrown away is seen
         numbers=(
             Number("tokens through the layers", tuple(f"{n:,}" for n in computed), "computed"),
             Number("of them kept", tuple(f"{n:,}" for n in useful), "computed"),

@@ -29,8 +29,8 @@ GALLERY = (
         "serving.blocks",
         "        while len(table.blocks) > self.needed(length):\n            self.release",
         "        while len(table.blocks) > length // self.size:\n            self.release",
-        "A block that is not full is given back behind every step; with luck the same request "
-        "takes it again, beside others another one does.",
+        "A block that is not full is given back after every step. Alone, a request gets the same "
+        "block again; beside others, another request takes it.",
     ),
     Bug(
         "a reference count one short",

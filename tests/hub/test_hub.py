@@ -3,17 +3,22 @@
 import argparse
 import importlib.util
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import psutil
 import pytest
+import requests
 import yaml
 from traitlets.config import Config, PyFileConfigLoader
 
@@ -138,12 +143,17 @@ def test_the_report_counts_short_cells_apart_and_names_who_failed() -> None:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[load.Hub]":  # type: ignore[name-defined]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("jupyterhub") is None:
         pytest.skip("jupyterhub is not installed: pip install -r binder/hub/requirements.txt")
     if shutil.which("configurable-http-proxy") is None:
         pytest.skip("configurable-http-proxy is not on the PATH: npm install it")
-    with load.rehearsal(tmp_path_factory.mktemp("hub")) as running:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> "Iterator[load.Hub]":  # type: ignore[name-defined]
+    with load.rehearsal(folder) as running:
         yield running
 
 
@@ -197,3 +207,103 @@ def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> N
 
 def _is_kernel(process: psutil.Process) -> bool:
     return "ipykernel_launcher" in process.cmdline()
+
+
+@pytest.fixture
+def small_home(hub: "load.Hub", folder: Path) -> Iterator[Path]:  # type: ignore[name-defined]
+    """The home of student-4: a disk of 4 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk needs root, who may mount it")
+    home = folder / "homes" / "student-4"
+    home.mkdir()
+    disk = ["-t", "tmpfs", "-o", "size=4m", "tmpfs"]
+    mounted = subprocess.run(["mount", *disk, str(home)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr}")
+    yield home
+    subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+@pytest.mark.hub
+def test_a_full_disk_is_told_and_what_was_saved_before_stays(
+    hub: "load.Hub",  # type: ignore[name-defined]
+    small_home: Path,
+) -> None:
+    one = student(hub, 4)
+    path = f"minillm-lessons/{LESSON}.ipynb"
+    notebook = one.read(path)
+    notebook["cells"][0]["source"] = "saved"
+    one.save(path, notebook)
+    rest = small_home / "rest"
+    fill = ["dd", "if=/dev/zero", f"of={rest}", "bs=4096"]
+    assert b"No space left" in subprocess.run(fill, capture_output=True).stderr
+    notebook["cells"][0]["source"] = "more " * 10_000
+    with pytest.raises(requests.HTTPError) as refused:
+        one.save(path, notebook)
+    assert "No space left on device" in refused.value.response.json()["message"]
+    assert one.read(path)["cells"][0]["source"] == "saved"
+    rest.unlink()
+    one.save(path, notebook)
+    assert one.read(path)["cells"][0]["source"] == "more " * 10_000
+
+
+# students with accounts of the system, as README.md makes them
+
+ACCOUNTS = ("minillm-ada", "minillm-bob")
+CONFIG = """\
+c = get_config()
+load_subconfig({!r})
+c.JupyterHub.authenticator_class = "pam"
+c.JupyterHub.spawner_class = "localprocess"
+c.Authenticator.allow_all = False
+"""
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[str]:
+    """Makes them; yields their password."""
+    if os.geteuid() != 0 or shutil.which("useradd") is None:
+        pytest.skip("accounts of the system need root, and useradd")
+    readme = (HUB / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^(useradd .*) ada && passwd ada$", readme, re.MULTILINE)
+    assert found
+    group = subprocess.run(["groupadd", "students"], capture_output=True).returncode == 0
+    password = secrets.token_hex()
+    try:
+        for name in ACCOUNTS:
+            subprocess.run([*found[1].split(), name], check=True)
+            subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True)
+        ours = ["runuser", "-u", ACCOUNTS[0], "--", sys.executable, "-c", "import minillm"]
+        if subprocess.run(ours, capture_output=True, cwd="/").returncode:
+            pytest.skip(f"students cannot read {sys.executable} or this repository")
+        yield password
+    finally:
+        for name in ACCOUNTS:
+            subprocess.run(["userdel", "--remove", name], capture_output=True)
+        if group:
+            subprocess.run(["groupdel", "students"], check=True)
+
+
+@pytest.mark.hub
+def test_a_student_does_not_read_anothers_files(folder: Path, accounts: str) -> None:
+    place = folder / "accounts"
+    place.mkdir()
+    config = place / "config.py"
+    config.write_text(CONFIG.format(str(HUB / "rehearsal_config.py")), encoding="utf-8")
+    with load.rehearsal(place, config) as running:
+        hub = replace(running, password=accounts)
+        ada, bob = (load.Student(hub, name, time.monotonic() + 300) for name in ACCOUNTS)
+        for one in (ada, bob):
+            one.log_in()
+            one.start_server()
+            one.save("mine.ipynb", nbformat.v4.new_notebook())
+        homes = [Path(f"~{name}").expanduser() for name in ACCOUNTS]
+        assert [home.owner() for home in homes] == list(ACCOUNTS)
+        with ada.kernel("mine.ipynb") as channels:
+            for name, home in zip(("me", "bob"), homes, strict=True):
+                assert ada.run(channels, f"import os; os.symlink({str(home)!r}, {name!r})") == ""
+            assert ada.run(channels, f"open({str(homes[0] / 'mine.ipynb')!r})") == ""
+            assert ada.run(channels, f"open({str(homes[1] / 'mine.ipynb')!r})") == "PermissionError"
+        assert ada.read("me/mine.ipynb")["cells"] == []  # her server follows links
+        for path in ("bob/mine.ipynb", f"../{ACCOUNTS[1]}/mine.ipynb", "bob"):
+            assert not ada.session.get(f"{ada.server}api/contents/{path}").ok

@@ -12,7 +12,7 @@ from minillm.commands.main import main
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.predict.control import predict
-from widgets.common.still import VIEW
+from widgets.common.still import VIEW, Pictured
 from widgets.site.build import build
 from widgets.site.page import cells, sections
 from widgets.site.record import MOST, record, recorded
@@ -79,27 +79,36 @@ def test_what_needs_a_kernel_is_not_recorded(tmp_path):
     assert records[guess.model_id]["program"] == "predict"
 
 
-def lesson(*shown):
-    """A lesson whose code cells show widgets with these records."""
+def lesson(*shown, **sources):
+    """A lesson whose code cells show widgets with these records, with sources of some."""
     notebook = new_notebook(cells=[new_markdown_cell("# 02 · Title\n\nSee [it](03_b.ipynb#Next).")])
     for model in shown:
         data = {VIEW: {"model_id": model}}
         notebook.cells.append(
-            new_code_cell("x < y", outputs=[new_output("display_data", data)], id=model)
+            new_code_cell(
+                sources.get(model, "x < y"), outputs=[new_output("display_data", data)], id=model
+            )
         )
     notebook.cells.append(new_markdown_cell("## Second `part`\n\nwords &amp; more", id="end"))
     return notebook
 
 
 QUESTION = {"program": "predict", "traits": {}, "question": "02.a"}
-REVEAL = {"program": "card", "traits": {}, "answers": "02.a", "replies": []}
 
 
 def test_an_answer_waits_behind_its_question():
-    records = {"q": QUESTION, "other": QUESTION | {"question": "02.b"}, "r": REVEAL}
-    found = cells(Lesson("02_a", lesson("q", "other", "measured", "r"), records))
-    gates = {cell.name: cell.gates for cell in found[1:]}
-    assert gates == {"q": (), "other": (), "measured": ("02.a",), "r": ("02.a",), "end": ()}
+    asked = {name: f'predict("02.{name}", "How many?", low=1, high=9)' for name in ("a", "b")}
+    notebook = lesson("a", "b", "measured", "told", **asked)
+    told = notebook.cells[4].outputs[0].data
+    told["text/html"] = Pictured.still(predict("02.a", "How many?", low=1, high=9).reveal(4))
+    marks = {cell.name: cell.mark for cell in cells(Lesson("02_a", notebook, {}))[1:]}
+    assert marks == {
+        "a": 'data-asks="02.a"',
+        "b": 'data-asks="02.b"',
+        "measured": 'data-gates="02.a"',
+        "told": 'data-gates="02.a"',
+        "end": "",
+    }
 
 
 def test_a_page_keeps_text_as_text_and_links_pages():

@@ -12,6 +12,7 @@
 
   function open(key) {
     passed.add(key);
+    document.querySelector(`[data-asks="${key}"] .site-gate`)?.remove();
     for (const cell of waiting(key)) {
       cell.classList.toggle("passed", cell.dataset.gates.split(" ").every((gate) => passed.has(gate)));
     }

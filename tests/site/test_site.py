@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from minillm.commands import lecture
 from minillm.commands.main import main
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import Prompt, choice, slider
@@ -146,3 +147,23 @@ def test_a_folder_that_holds_something_is_not_touched(tmp_path):
 def test_the_command_names_an_unknown_lesson(tmp_path, capsys):
     assert main(["site", str(tmp_path / "site"), "99"]) == 2
     assert "99" in capsys.readouterr().err
+
+
+def test_a_lecture_hands_its_options_to_voila(monkeypatch):
+    called = []
+    monkeypatch.setattr(lecture.subprocess, "call", lambda command: called.append(command) or 0)
+    assert main(["lecture", "04", "--no-browser", "--port=8899"]) == 0
+    ((_, *flags, path, browser, port),) = called
+    assert flags == ["-P", "-m", "widgets.site.live"]
+    assert path.endswith("04_speculative.ipynb")
+    assert (browser, port) == ("--no-browser", "--port=8899")
+
+
+def test_a_lecture_without_voila_tells_both_ways(monkeypatch, capsys):
+    monkeypatch.setattr(lecture, "find_spec", lambda name: None)
+    assert main(["lecture", "04"]) == 2
+    said = capsys.readouterr().err
+    assert "minillm[classroom]" in said
+    assert "--recorded" in said
+    assert main(["lecture", "04", "--recorded", "--port=1"]) == 2
+    assert "--port=1" in capsys.readouterr().err

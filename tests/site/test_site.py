@@ -9,12 +9,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from minillm.commands import lecture
+from minillm.commands.lab import lessons
 from minillm.commands.main import main
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.predict.control import predict
 from widgets.common.still import VIEW, Pictured
-from widgets.site.build import build
+from widgets.notebooks.file import read
+from widgets.site.build import build, write
 from widgets.site.page import cells, sections
 from widgets.site.record import MOST, record, recorded
 from widgets.site.run import Lesson
@@ -167,3 +169,15 @@ def test_a_lecture_without_voila_tells_both_ways(monkeypatch, capsys):
     assert "--recorded" in said
     assert main(["lecture", "04", "--recorded", "--port=1"]) == 2
     assert "--port=1" in capsys.readouterr().err
+
+
+def test_the_pages_of_all_lessons_are_small(tmp_path):
+    """From the committed outputs: what a run records of the widgets adds 1 MB."""
+    write(tmp_path / "site", [Lesson(path.stem, read(path), {}) for path in lessons()])
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").iterdir()}
+    assert sum(sizes.values()) < 24e6
+    shared = sizes["site.css"] + sizes["words.js"] + sizes["site.js"]
+    assert sizes["index.html"] + shared < 1e6
+    alive = shared + sizes["programs.js"] + sizes["slides.js"]  # plotly comes with a chart
+    for path in lessons():
+        assert sizes[f"{path.stem}.html"] + sizes[f"{path.stem}.js"] + alive < 1e6

@@ -51,7 +51,7 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     arguments += [f"--port={port}", f"--token={token}"]
     with serve(arguments, f"{url}/login", state), offline_page(browser) as page:
         page.set_viewport_size({"width": HALL[0], "height": HALL[1]})
-        page.goto(f"{url}/?token={token}#slide-1", timeout=START)
+        page.goto(f"{url}/?token={token}", timeout=START)
         expect(page.locator("#slide")).to_have_text("1 / 7", timeout=START)
         expect(page.get_by_role("heading", name="02 · A lecture")).to_be_visible(timeout=START)
         yield page

@@ -35,16 +35,14 @@ class OwnKernel(KernelSpecManager):
 
 
 class Lecture(Voila):
-    """Voila with the template of this folder, opened at the first slide."""
+    """Voila with the template of this folder; the browser opens with the token."""
 
     def setup_template_dirs(self) -> None:
         super().setup_template_dirs()
         self.template_paths.insert(0, str(_HERE))
 
     def launch_browser(self) -> None:
-        address = f"{self.display_url}#slide-1"
-        print(address, flush=True)
-        webbrowser.open(address)
+        webbrowser.open(f"{self.connection_url}?token={self.identity_provider.token}")
 
 
 def marked(_request: Any, notebook: NotebookNode, cwd: str) -> None:
@@ -57,7 +55,6 @@ def main(arguments: Sequence[str]) -> None:
     """Serve this notebook until it is interrupted."""
     config = Config()
     config.Voila.auto_token = True
-    config.Voila.log_level = "WARN"
     config.VoilaExporter.template_file = "live.html.j2"
     config.VoilaConfiguration.strip_sources = False
     config.VoilaConfiguration.extension_denylist = _STRANGE

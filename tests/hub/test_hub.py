@@ -178,8 +178,21 @@ def test_a_student_does_not_reach_anothers_server(hub: "load.Hub") -> None:  # t
     assert one.session.get(other.server + address, allow_redirects=False).status_code == 403
 
 
+@pytest.fixture(scope="module")
+def started(hub: "load.Hub") -> Iterator[list[subprocess.Popen[bytes]]]:  # type: ignore[name-defined]
+    """What a test starts for those after it as well."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.terminate()
+        process.wait(30)
+
+
 @pytest.mark.hub
-def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> None:  # type: ignore[name-defined]
+def test_work_outlives_its_kernel_and_a_restart_of_the_hub(
+    hub: "load.Hub",  # type: ignore[name-defined]
+    started: list[subprocess.Popen[bytes]],
+) -> None:
     one = student(hub, 3)
     path = f"minillm-lessons/{LESSON}.ipynb"
     notebook = one.read(path)
@@ -199,6 +212,7 @@ def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> N
     log = Path(folder, "again.log")
     with log.open("w") as output:
         again = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
+    started.append(again)
     load.wait_until_up(hub.url, again, log)
     servers = [p for p in hub.family() if "jupyterhub-singleuser" in " ".join(p.cmdline())]
     assert len(servers) >= 1

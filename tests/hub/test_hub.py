@@ -207,8 +207,11 @@ def test_work_outlives_its_kernel_and_a_restart_of_the_hub(
 
     [main] = [p for p in hub.family() if p.cmdline()[1:3] == ["-m", "jupyterhub"]]
     command, environment, folder = main.cmdline(), main.environ(), main.cwd()
+    cullers = [p for p in main.children() if "jupyterhub_idle_culler" in p.cmdline()]
     main.send_signal(signal.SIGKILL)
     main.wait(30)
+    for culler in cullers:  # no hub ends it
+        culler.kill()
     log = Path(folder, "again.log")
     with log.open("w") as output:
         again = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)

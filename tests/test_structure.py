@@ -408,6 +408,22 @@ def test_tensors_are_kept_by_ours_and_not_by_functools(path: Path) -> None:
                 assert not decorators & {"cache", "lru_cache"}, node.name
 
 
+@each_module
+def test_no_widget_is_an_accordion_which_colab_breaks(path: Path) -> None:
+    names = {node.attr for node in ast.walk(parsed(path)) if isinstance(node, ast.Attribute)}
+    names |= {name.rpartition(".")[2] for name in imported(path)}
+    assert "Accordion" not in names
+
+
+def test_no_program_of_a_widget_needs_a_lab_extension() -> None:
+    needs = re.compile(r"""^\s*(import\s|export .* from)|import\(["'`]|@jupyter|jupyterapp""", re.M)
+    programs = sorted((ROOT / "widgets").rglob("*.js"))
+    assert programs
+    assert [path.name for path in programs if needs.search(path.read_text("utf-8"))] == []
+    dependencies = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "labextension" not in dependencies
+
+
 def test_nothing_is_fetched_from_a_cdn() -> None:
     cdn = re.compile(
         r"(https?:)?//[\w.-]*(cdn|unpkg|jsdelivr|esm\.sh|skypack|googleapis|gstatic|typekit)",

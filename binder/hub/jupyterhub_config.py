@@ -30,6 +30,7 @@ c.Spawner.default_url = "/lab/tree/minillm-lessons/00_transformer.ipynb"
 c.Spawner.args = [
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--NotebookNotary.db_file=:memory:",  # else no notebook opens in a home that is full
     f"--MappingKernelManager.cull_idle_timeout={30 * MINUTE}",
     f"--MappingKernelManager.cull_interval={5 * MINUTE}",
 ]

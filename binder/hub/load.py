@@ -215,11 +215,12 @@ def _work_through(student: Student, lesson: str, think: float, work: Work) -> No
 
 
 @contextmanager
-def rehearsal(folder: Path) -> Iterator[Hub]:
+def rehearsal(folder: Path, config: Path = HERE / "rehearsal_config.py") -> Iterator[Hub]:
     """A hub of one's own on free ports, and its end with all it started.
 
     Args:
         folder: of its files and the students' homes.
+        config: of the hub; it reads the same `REHEARSAL_` variables as the default one.
 
     Raises:
         RuntimeError: it does not start within a minute.
@@ -233,11 +234,10 @@ def rehearsal(folder: Path) -> Iterator[Hub]:
         "REHEARSAL_HOMES": str(homes),
         "REHEARSAL_PASSWORD": password,
     }
-    config = f"--config={HERE / 'rehearsal_config.py'}"
     log = folder / "hub.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterhub", config],
+            [sys.executable, "-m", "jupyterhub", f"--config={config}"],
             cwd=folder,
             env=environment,
             stdout=output,

@@ -3,6 +3,8 @@
 import argparse
 import importlib.util
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -10,13 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
 
+import nbformat
 import psutil
 import pytest
+import requests
 import yaml
 from traitlets.config import Config, PyFileConfigLoader
 
@@ -167,12 +172,17 @@ def test_what_may_be_sent_twice_is_sent_again_where_a_connection_broke(
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[load.Hub]":  # type: ignore[name-defined]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("jupyterhub") is None:
         pytest.skip("jupyterhub is not installed: pip install -r binder/hub/requirements.txt")
     if shutil.which("configurable-http-proxy") is None:
         pytest.skip("configurable-http-proxy is not on the PATH: npm install it")
-    with load.rehearsal(tmp_path_factory.mktemp("hub")) as running:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> "Iterator[load.Hub]":  # type: ignore[name-defined]
+    with load.rehearsal(folder) as running:
         yield running
 
 
@@ -197,8 +207,21 @@ def test_a_student_does_not_reach_anothers_server(hub: "load.Hub") -> None:  # t
     assert one.session.get(other.server + address, allow_redirects=False).status_code == 403
 
 
+@pytest.fixture(scope="module")
+def started(hub: "load.Hub") -> Iterator[list[subprocess.Popen[bytes]]]:  # type: ignore[name-defined]
+    """What a test starts for those after it as well."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.terminate()
+        process.wait(30)
+
+
 @pytest.mark.hub
-def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> None:  # type: ignore[name-defined]
+def test_work_outlives_its_kernel_and_a_restart_of_the_hub(
+    hub: "load.Hub",  # type: ignore[name-defined]
+    started: list[subprocess.Popen[bytes]],
+) -> None:
     one = student(hub, 3)
     path = f"minillm-lessons/{LESSON}.ipynb"
     notebook = one.read(path)
@@ -213,11 +236,15 @@ def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> N
 
     [main] = [p for p in hub.family() if p.cmdline()[1:3] == ["-m", "jupyterhub"]]
     command, environment, folder = main.cmdline(), main.environ(), main.cwd()
+    cullers = [p for p in main.children() if "jupyterhub_idle_culler" in p.cmdline()]
     main.send_signal(signal.SIGKILL)
     main.wait(30)
+    for culler in cullers:  # no hub ends it
+        culler.kill()
     log = Path(folder, "again.log")
     with log.open("w") as output:
         again = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
+    started.append(again)
     load.wait_until_up(hub.url, again, log)
     servers = [p for p in hub.family() if "jupyterhub-singleuser" in " ".join(p.cmdline())]
     assert len(servers) >= 1
@@ -226,3 +253,104 @@ def test_work_outlives_its_kernel_and_a_restart_of_the_hub(hub: "load.Hub") -> N
 
 def _is_kernel(process: psutil.Process) -> bool:
     return "ipykernel_launcher" in process.cmdline()
+
+
+@pytest.fixture
+def small_home(hub: "load.Hub", folder: Path) -> Iterator[Path]:  # type: ignore[name-defined]
+    """The home of student-4: a disk of 4 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk needs root, who may mount it")
+    home = folder / "homes" / "student-4"
+    home.mkdir()
+    disk = ["-t", "tmpfs", "-o", "size=4m", "tmpfs"]
+    mounted = subprocess.run(["mount", *disk, str(home)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr}")
+    yield home
+    subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+@pytest.mark.hub
+def test_a_full_disk_is_told_and_what_was_saved_before_stays(
+    hub: "load.Hub",  # type: ignore[name-defined]
+    small_home: Path,
+) -> None:
+    one = student(hub, 4)
+    path = f"minillm-lessons/{LESSON}.ipynb"
+    notebook = one.read(path)
+    notebook["cells"][0]["source"] = "saved"
+    one.save(path, notebook)
+    rest = small_home / "rest"
+    fill = ["dd", "if=/dev/zero", f"of={rest}", "bs=4096"]
+    assert b"No space left" in subprocess.run(fill, capture_output=True).stderr
+    notebook["cells"][0]["source"] = "more " * 10_000
+    with pytest.raises(requests.HTTPError) as refused:
+        one.save(path, notebook)
+    told = refused.value.response.json()["message"]  # JupyterLab shows it
+    assert re.search("disk is full|No space left", told), told
+    assert one.read(path)["cells"][0]["source"] == "saved"
+    rest.unlink()
+    one.save(path, notebook)
+    assert one.read(path)["cells"][0]["source"] == "more " * 10_000
+
+
+# students with accounts of the system, as README.md makes them
+
+ACCOUNTS = ("minillm-ada", "minillm-bob")
+CONFIG = """\
+c = get_config()
+load_subconfig({!r})
+c.JupyterHub.authenticator_class = "pam"
+c.JupyterHub.spawner_class = "localprocess"
+c.Authenticator.allow_all = False
+"""
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[str]:
+    """Makes them; yields their password."""
+    if os.geteuid() != 0 or shutil.which("useradd") is None:
+        pytest.skip("accounts of the system need root, and useradd")
+    readme = (HUB / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^(useradd .*) ada && passwd ada$", readme, re.MULTILINE)
+    assert found
+    group = subprocess.run(["groupadd", "students"], capture_output=True).returncode == 0
+    password = secrets.token_hex()
+    try:
+        for name in ACCOUNTS:
+            subprocess.run([*found[1].split(), name], check=True)
+            subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True)
+        ours = ["runuser", "-u", ACCOUNTS[0], "--", sys.executable, "-c", "import minillm"]
+        if subprocess.run(ours, capture_output=True, cwd="/").returncode:
+            pytest.skip(f"students cannot read {sys.executable} or this repository")
+        yield password
+    finally:
+        for name in ACCOUNTS:
+            subprocess.run(["userdel", "--remove", name], capture_output=True)
+        if group:
+            subprocess.run(["groupdel", "students"], check=True)
+
+
+@pytest.mark.hub
+def test_a_student_does_not_read_anothers_files(folder: Path, accounts: str) -> None:
+    place = folder / "accounts"
+    place.mkdir()
+    config = place / "config.py"
+    config.write_text(CONFIG.format(str(HUB / "rehearsal_config.py")), encoding="utf-8")
+    with load.rehearsal(place, config) as running:
+        hub = replace(running, password=accounts)
+        ada, bob = (load.Student(hub, name, time.monotonic() + 300) for name in ACCOUNTS)
+        for one in (ada, bob):
+            one.log_in()
+            one.start_server()
+            one.save("mine.ipynb", nbformat.v4.new_notebook())
+        homes = [Path(f"~{name}").expanduser() for name in ACCOUNTS]
+        assert [home.owner() for home in homes] == list(ACCOUNTS)
+        with ada.kernel("mine.ipynb") as channels:
+            for name, home in zip(("me", "bob"), homes, strict=True):
+                assert ada.run(channels, f"import os; os.symlink({str(home)!r}, {name!r})") == ""
+            assert ada.run(channels, f"open({str(homes[0] / 'mine.ipynb')!r})") == ""
+            assert ada.run(channels, f"open({str(homes[1] / 'mine.ipynb')!r})") == "PermissionError"
+        assert ada.read("me/mine.ipynb")["cells"] == []  # her server follows links
+        for path in ("bob/mine.ipynb", f"../{ACCOUNTS[1]}/mine.ipynb", "bob"):
+            assert not ada.session.get(f"{ada.server}api/contents/{path}").ok

@@ -8,12 +8,15 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from minillm.commands import lecture
+from minillm.commands.lab import lessons
 from minillm.commands.main import main
 from widgets.common.chart import Chart, ChartExplorer, Curve
 from widgets.common.controls import Prompt, choice, slider
 from widgets.common.predict.control import predict
-from widgets.common.still import VIEW
-from widgets.site.build import build
+from widgets.common.still import VIEW, Pictured
+from widgets.notebooks.file import read
+from widgets.site.build import build, write
 from widgets.site.page import cells, sections
 from widgets.site.record import MOST, record, recorded
 from widgets.site.run import Lesson
@@ -79,27 +82,36 @@ def test_what_needs_a_kernel_is_not_recorded(tmp_path):
     assert records[guess.model_id]["program"] == "predict"
 
 
-def lesson(*shown):
-    """A lesson whose code cells show widgets with these records."""
+def lesson(*shown, **sources):
+    """A lesson whose code cells show widgets with these records, with sources of some."""
     notebook = new_notebook(cells=[new_markdown_cell("# 02 · Title\n\nSee [it](03_b.ipynb#Next).")])
     for model in shown:
         data = {VIEW: {"model_id": model}}
         notebook.cells.append(
-            new_code_cell("x < y", outputs=[new_output("display_data", data)], id=model)
+            new_code_cell(
+                sources.get(model, "x < y"), outputs=[new_output("display_data", data)], id=model
+            )
         )
     notebook.cells.append(new_markdown_cell("## Second `part`\n\nwords &amp; more", id="end"))
     return notebook
 
 
 QUESTION = {"program": "predict", "traits": {}, "question": "02.a"}
-REVEAL = {"program": "card", "traits": {}, "answers": "02.a", "replies": []}
 
 
 def test_an_answer_waits_behind_its_question():
-    records = {"q": QUESTION, "other": QUESTION | {"question": "02.b"}, "r": REVEAL}
-    found = cells(Lesson("02_a", lesson("q", "other", "measured", "r"), records))
-    gates = {cell.name: cell.gates for cell in found[1:]}
-    assert gates == {"q": (), "other": (), "measured": ("02.a",), "r": ("02.a",), "end": ()}
+    asked = {name: f'predict("02.{name}", "How many?", low=1, high=9)' for name in ("a", "b")}
+    notebook = lesson("a", "b", "measured", "told", **asked)
+    told = notebook.cells[4].outputs[0].data
+    told["text/html"] = Pictured.still(predict("02.a", "How many?", low=1, high=9).reveal(4))
+    marks = {cell.name: cell.mark for cell in cells(Lesson("02_a", notebook, {}))[1:]}
+    assert marks == {
+        "a": 'data-asks="02.a"',
+        "b": 'data-asks="02.b"',
+        "measured": 'data-gates="02.a"',
+        "told": 'data-gates="02.a"',
+        "end": "",
+    }
 
 
 def test_a_page_keeps_text_as_text_and_links_pages():
@@ -137,3 +149,35 @@ def test_a_folder_that_holds_something_is_not_touched(tmp_path):
 def test_the_command_names_an_unknown_lesson(tmp_path, capsys):
     assert main(["site", str(tmp_path / "site"), "99"]) == 2
     assert "99" in capsys.readouterr().err
+
+
+def test_a_lecture_hands_its_options_to_voila(monkeypatch):
+    called = []
+    monkeypatch.setattr(lecture.subprocess, "call", lambda command: called.append(command) or 0)
+    assert main(["lecture", "04", "--no-browser", "--port=8899"]) == 0
+    ((_, *flags, path, browser, port),) = called
+    assert flags == ["-P", "-m", "widgets.site.live"]
+    assert path.endswith("04_speculative.ipynb")
+    assert (browser, port) == ("--no-browser", "--port=8899")
+
+
+def test_a_lecture_without_voila_tells_both_ways(monkeypatch, capsys):
+    monkeypatch.setattr(lecture, "find_spec", lambda name: None)
+    assert main(["lecture", "04"]) == 2
+    said = capsys.readouterr().err
+    assert "minillm[classroom]" in said
+    assert "--recorded" in said
+    assert main(["lecture", "04", "--recorded", "--port=1"]) == 2
+    assert "--port=1" in capsys.readouterr().err
+
+
+def test_the_pages_of_all_lessons_are_small(tmp_path):
+    """From the committed outputs: what a run records of the widgets adds 1 MB."""
+    write(tmp_path / "site", [Lesson(path.stem, read(path), {}) for path in lessons()])
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").iterdir()}
+    assert sum(sizes.values()) < 24e6
+    shared = sizes["site.css"] + sizes["words.js"] + sizes["site.js"]
+    assert sizes["index.html"] + shared < 1e6
+    alive = shared + sizes["programs.js"] + sizes["slides.js"]  # plotly comes with a chart
+    for path in lessons():
+        assert sizes[f"{path.stem}.html"] + sizes[f"{path.stem}.js"] + alive < 1e6

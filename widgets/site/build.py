@@ -16,19 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plotly
-from pygments.formatters import HtmlFormatter
 from tqdm import tqdm
 
 from widgets.common.controls import STYLE
 from widgets.common.drawing.film import Json
 from widgets.common.strings import section
-from widgets.site.page import cells, sections, template
+from widgets.site.page import cells, look, sections, template
 from widgets.site.record import PROGRAMS
 from widgets.site.run import Lesson, execute
 
 __all__ = ["build", "main", "write"]
-
-CODE = {"light": "xcode", "dark": "monokai"}  # pygments' styles whose every colour can be read
 
 _HERE = Path(__file__).parent
 
@@ -90,13 +87,10 @@ def write(folder: Path, lessons: Sequence[Lesson]) -> None:
     _script(folder / "programs.js", "programs", programs)
     _script(folder / "words.js", "words", section("site"))
     styles = [STYLE, *dict.fromkeys(str(widget._css) for widget in PROGRAMS.values())]
-    code = [
-        HtmlFormatter(style=style).get_style_defs(f':root[data-theme="{theme}"] .site-code')
-        for theme, style in CODE.items()
-    ]
     own = (_HERE / "site.css").read_text(encoding="utf-8")
-    (folder / "site.css").write_text("\n".join([*styles, *code, own]), encoding="utf-8")
-    shutil.copy(_HERE / "site.js", folder)
+    (folder / "site.css").write_text("\n".join([*styles, look(), own]), encoding="utf-8")
+    for name in ("slides.js", "site.js"):
+        shutil.copy(_HERE / name, folder)
     shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder)
 
 

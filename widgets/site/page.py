@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from widgets.common.predict.spoilers import places
 from widgets.common.strings import section
 from widgets.site.run import Lesson, model_of
 
-__all__ = ["Cell", "Section", "cells", "sections", "template"]
+__all__ = ["Cell", "Section", "cells", "look", "marks", "sections", "template"]
 
+CODE = {"light": "xcode", "dark": "monokai"}  # pygments' styles whose every colour can be read
 _LINK = re.compile(r'(<a [^>]*href=")(?:\./)?(\d\d_\w+)\.ipynb')
 _ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>')
 _CODE = HtmlFormatter(nowrap=True)
@@ -38,7 +39,7 @@ class Cell:
         code: highlighted source; empty for prose.
         folded: the source opens on request.
         outputs: HTML of each output.
-        gates: the questions to which this cell may hold an answer, by key.
+        mark: its part in a question, as HTML attributes.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Cell:
     code: Markup
     folded: bool
     outputs: tuple[Markup, ...]
-    gates: tuple[str, ...]
+    mark: Markup
 
 
 @dataclass(frozen=True)
@@ -69,34 +70,33 @@ def template(name: str) -> Any:
 
 def cells(lesson: Lesson) -> list[Cell]:
     """The cells of a lesson, in order."""
-    gates = _gates(lesson)
-    return [_cell(cell, lesson, gates.get(cell.id, ())) for cell in lesson.notebook.cells]
+    pairs = zip(lesson.notebook.cells, marks(lesson.notebook), strict=True)
+    return [_cell(cell, lesson, mark) for cell, mark in pairs]
 
 
-def _gates(lesson: Lesson) -> dict[str, tuple[str, ...]]:
-    """Of each cell after a question, and up to its reveal, the question; not of questions."""
-    shown = [(cell.id, list(_records(cell, lesson))) for cell in lesson.notebook.cells]
-    asked = {
-        r["question"]: i for i, (_, records) in enumerate(shown) for r in records if "question" in r
-    }
-    told = {
-        r["answers"]: i for i, (_, records) in enumerate(shown) for r in records if "answers" in r
-    }
-    found: dict[str, tuple[str, ...]] = {}
-    for key, answered in told.items():
-        for i in range(asked.get(key, answered) + 1, answered + 1):
-            if i not in asked.values():
-                found[shown[i][0]] = (*found.get(shown[i][0], ()), key)
-    return found
+def marks(notebook: NotebookNode) -> list[Markup]:
+    """Attributes by which `slides.js` knows each cell: that it asks a question, or has to wait.
+
+    Each cell after a question, and up to its reveal, waits for it; a question waits for none.
+    """
+    asked, told = places(notebook)
+    found = {i: Markup('data-asks="{}"').format(key) for key, i in asked.items()}
+    for i in set(range(len(notebook.cells))) - found.keys():
+        if gates := [key for key, at in asked.items() if at < i <= told.get(key, at)]:
+            found[i] = Markup('data-gates="{}"').format(" ".join(gates))
+    return [found.get(i, Markup()) for i in range(len(notebook.cells))]
 
 
-def _records(cell: NotebookNode, lesson: Lesson) -> Iterator[Mapping[str, Any]]:
-    for output in cell.get("outputs", []):
-        if record := lesson.records.get(model_of(output)):
-            yield record
+def look() -> str:
+    """CSS of highlighted code, light and dark."""
+    styles = [
+        HtmlFormatter(style=style).get_style_defs(f':root[data-theme="{theme}"] .site-code')
+        for theme, style in CODE.items()
+    ]
+    return "\n".join(styles)
 
 
-def _cell(cell: NotebookNode, lesson: Lesson, gates: tuple[str, ...]) -> Cell:
+def _cell(cell: NotebookNode, lesson: Lesson, mark: Markup) -> Cell:
     prose = code = Markup()
     if cell.cell_type == "markdown":
         prose = _prose(cell.source)
@@ -104,7 +104,7 @@ def _cell(cell: NotebookNode, lesson: Lesson, gates: tuple[str, ...]) -> Cell:
         code = Markup(highlight(cell.source, PythonLexer(), _CODE))
     folded = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
     outputs = tuple(_output(output, lesson) for output in cell.get("outputs", []))
-    return Cell(cell.id, prose, code, folded, outputs, gates)
+    return Cell(cell.id, prose, code, folded, outputs, mark)
 
 
 def _prose(source: str) -> Markup:

@@ -2,7 +2,7 @@
 // wait behind their questions, search and theme. All is in plain scripts, so a page works from disk.
 
 (() => {
-  const { words, programs, records: packed } = globalThis.minillm;
+  const { words, programs, records: packed, open, slides } = globalThis.minillm;
   const root = document.documentElement;
 
   function make(tag, attributes = {}, ...children) {
@@ -156,16 +156,9 @@
     await show(record.states[""]);
   }
 
-  // Predictions: an answer waits until its question is locked, or passed over.
+  // Predictions: what is locked stays, and its reveals follow it.
 
-  const passed = new Set();
   const questions = new Map(); // key: the model
-  const open = (key) => {
-    passed.add(key);
-    for (const cell of document.querySelectorAll("[data-gates]")) {
-      cell.classList.toggle("passed", cell.dataset.gates.split(" ").every((gate) => passed.has(gate)));
-    }
-  };
 
   function openTarget() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -181,19 +174,12 @@
     if (choices.length && !choices.includes(traits.said)) Object.assign(traits, { said: null, locked: false });
     const model = await run({ ...record, traits }, el);
     questions.set(key, model);
-    const skip = make("button", { type: "button", class: "site-skip" }, words.skip);
-    const gated = [...document.querySelectorAll("[data-gates]")].some(
-      (cell) => cell.dataset.gates.split(" ").includes(key));
-    if (gated) el.append(make("p", { class: "site-gate" }, `${words.gate} `, skip));
-    skip.addEventListener("click", () => open(key));
     const follow = () => {
       const { said, locked } = model.traits;
       kept(key, { said, locked });
-      if (locked) open(key);
       document.dispatchEvent(new CustomEvent("answered", { detail: key }));
     };
     model.on("change", follow);
-    if (model.get("locked")) open(key);
   }
 
   async function answer(record, el) {
@@ -209,63 +195,6 @@
     };
     document.addEventListener("answered", ({ detail }) => { if (detail === record.answers) show(); });
     show();
-  }
-
-  // Slides: a cell with a heading, an output or a takeaway is one; the prose after it are its notes.
-
-  const SHOWN = "h1, h2, h3, .site-output";
-  const isSlide = (cell) => cell.querySelector(SHOWN)
-    || cell.querySelector("p > strong:first-child")?.parentElement === cell.firstElementChild;
-
-  function slides() {
-    const deck = [];
-    for (const cell of document.querySelectorAll(".site-cell")) {
-      if (isSlide(cell)) deck.push([cell]);
-      else deck.at(-1)?.push(cell);
-    }
-    const place = document.getElementById("slide");
-    let at = -1;
-    const closed = ([cell]) => cell.dataset.gates && !cell.classList.contains("passed");
-    const go = (to) => {
-      const last = deck.findIndex(closed) - 1; // the question that is open
-      at = Math.max(0, Math.min(to, last < 0 ? deck.length - 1 : last));
-      deck.forEach((cells, i) => cells.forEach((cell, k) => {
-        cell.classList.toggle("shown", i === at);
-        cell.classList.toggle("notes", k > 0);
-      }));
-      place.textContent = `${at + 1} / ${deck.length}`;
-      history.replaceState(null, "", `#slide-${at + 1}`);
-      scrollTo(0, 0);
-      dispatchEvent(new Event("resize")); // a chart that was hidden takes its width
-    };
-    const enter = (on, to = 0) => {
-      root.classList.toggle("slides", on);
-      if (on) go(to);
-      else history.replaceState(null, "", location.pathname);
-    };
-    const moves = {
-      ArrowRight: 1, PageDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1, Home: -Infinity, End: Infinity,
-    };
-    document.getElementById("slides").addEventListener("click", (event) => {
-      enter(!root.classList.contains("slides"));
-      event.currentTarget.blur(); // else Space presses it
-    });
-    addEventListener("keydown", (event) => {
-      if (event.key === "Escape") document.activeElement.blur(); // from a widget back to the slides
-    }, true);
-    document.addEventListener("keydown", (event) => {
-      const { key, target, altKey, ctrlKey, metaKey } = event;
-      if (!root.classList.contains("slides") || altKey || ctrlKey || metaKey) return;
-      if (target.closest("input, select, textarea, .minillm")) return; // these keys are theirs
-      if (key in moves) {
-        event.preventDefault(); // else the page scrolls as well
-        go(at + moves[key]);
-      }
-      if (key === "n") root.classList.toggle("with-notes");
-      if (key === "c") root.classList.toggle("with-code");
-    });
-    const start = /^#slide-(\d+)$/.exec(location.hash);
-    if (start) enter(true, start[1] - 1);
   }
 
   function fill(record, el) {

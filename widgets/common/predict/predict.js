@@ -146,6 +146,7 @@ function render({ model, el }) {
     votes.show(counts, Boolean(model.get("asking")));
     const text = message(said, locked);
     if (status.textContent !== text) status.textContent = text;
+    if (locked) el.dispatchEvent(new Event("locked", { bubbles: true })); // slides go on
   }
   lock.addEventListener("click", () => { set({ locked: true }); show(); status.focus(); });
   again.addEventListener("click", () => {

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 from widgets.common.still import inlined
 
-__all__ = ["spoilers"]
+__all__ = ["places", "spoilers"]
 
 _NUMBER = re.compile(
     r"(?<![\w.])(?P<number>(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?+(?:[eE][+-]?\d+)?)(?!\.\d)"
@@ -49,6 +49,13 @@ def spoilers(notebook: Mapping[str, Any]) -> list[str]:
         else:
             found += _given_away(cells, asked[key], key, reveal)
     return found
+
+
+def places(notebook: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """By key, which cell of an executed notebook asks each question, and which reveals it."""
+    cells = notebook["cells"]
+    asked = {key: i for i, cell in enumerate(cells) for key in _asked(cell)}
+    return asked, {r["data-key"]: i for i, cell in enumerate(cells) for r in _revealed(cell)}
 
 
 def _given_away(cells: list[Any], lock: int, key: str, reveal: Mapping[str, str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from widgets.notebooks.file import read, text_of
 OURS, PUBLIC = 'MODEL = "stories"', 'MODEL = "smollm2"'
 ANY = [path for path in lessons() if OURS in path.read_text("utf-8").replace('\\"', '"')]
 
-LONG = {"04_speculative", "05_speedup", "07_jacobi"}  # minutes on SmolLM2
+LONG = {"03_roofline", "04_speculative", "05_speedup", "07_jacobi"}  # from a minute on SmolLM2
 
 
 def test_the_first_code_cell_names_the_model_and_no_other_does() -> None:

@@ -9,9 +9,9 @@ The order of the tricks: prune or quantize the readable model, then optimize it.
 names its naive twin and runs it where the loops do not fit.
 """
 
-from minillm.fast.draft import Int8Draft
+from minillm.fast.draft import Int8Draft, draft_of
 from minillm.fast.int8_model import optimized_int8
 from minillm.fast.model import optimized
 from minillm.fast.skipping_model import skipping
 
-__all__ = ["Int8Draft", "optimized", "optimized_int8", "skipping"]
+__all__ = ["Int8Draft", "draft_of", "optimized", "optimized_int8", "skipping"]

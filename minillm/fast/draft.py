@@ -15,19 +15,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minillm.checkpoint import load, shipped
 from minillm.fast.int8_model import INT8, optimized_int8
 from minillm.fast.layers import Layers
 from minillm.fast.model import FastTransformer
 from minillm.fast.plain import is_plain
 from minillm.kv_cache import KVCache
 from minillm.quantization.model import quantize_model
+from minillm.quantization.simulated import rounded
+from minillm.quantization.spec import Spec
 from minillm.sampling import Sampler
 from minillm.speculative.drafters import Drafting, DraftModel, Proposal, warn_not_finite
 from minillm.transformer import Transformer
 
-__all__ = ["Int8Draft"]
+__all__ = ["Int8Draft", "draft_of"]
 
 _FEW = 4  # tokens that are read sooner one by one than in a pass that also needs its head
+
+
+def draft_of(target: Transformer) -> Transformer:
+    """The readable draft of a model: the shipped one, or else the model itself in four bits.
+
+    Its `name` says which.
+
+    Args:
+        target: stays as it is; a draft is shipped for the `name` that it was loaded by, or none.
+    """
+    name = f"{target.name}-draft"
+    if name in shipped():
+        return load(name, target.device, target.dtype)[0]
+    draft = rounded(target, Spec("int4", group=32))
+    draft.name = f"{target.name} in int4"
+    return draft
 
 
 class Int8Draft(DraftModel):

@@ -13,7 +13,7 @@ import minillm
 from minillm import GREEDY, KVCache, Sampler
 from minillm.data.heldout import openings
 from minillm.decoding import collect, decode_cached, generators
-from minillm.fast.draft import Int8Draft
+from minillm.fast.draft import Int8Draft, draft_of
 from minillm.fast.model import ONE_CALL, optimized
 from minillm.rotary import Rotary
 from minillm.sampling import pick
@@ -286,6 +286,23 @@ def test_greedy_texts_of_the_shipped_pair() -> None:
         assert collect(iter(rounds)) == plain
         accepted += sum(step.rows[0].accepted for step in rounds)
     assert accepted > 200  # of 400 tokens
+
+
+def test_the_draft_of_a_model_is_the_shipped_one() -> None:
+    draft = draft_of(minillm.load("stories", dtype=torch.float64)[0])
+    assert (draft.name, draft.dtype) == ("stories-draft", torch.float64)
+    assert draft.config == minillm.load("stories-draft")[0].config
+
+
+def test_the_draft_of_another_model_is_itself_in_four_bits() -> None:
+    model = tiny(minillm, hidden_size=32, intermediate_size=64, head_dim=32)
+    model.name, before = "own", model.blocks[0].mlp.down.weight.clone()
+    draft = draft_of(model)
+    assert (draft.name, draft.config) == ("own in int4", model.config)
+    for group in draft.blocks[0].mlp.down.weight.unflatten(1, (-1, 32)).flatten(0, 1):
+        assert len(group.unique()) <= 16
+    assert torch.equal(model.blocks[0].mlp.down.weight, before)
+    assert not torch.equal(draft.blocks[0].mlp.down.weight, before)
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler()], ids=["greedy", "sampled"])

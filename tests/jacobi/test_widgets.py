@@ -2,12 +2,13 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import oracles
 import pytest
-from drift import ratios_hold
+from drift import Machine, ratios_hold
 from tokenizers import Tokenizer
 
 import minillm
@@ -15,6 +16,7 @@ from minillm import Sampler, Transformer, decode_cached, decode_recomputed, gene
 from minillm.decoding import collect
 from minillm.jacobi import GUESSES, JacobiStep, decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
+from minillm.measure.noise import Measured
 from widgets.common.drawing.film import Grid
 from widgets.common.drawing.svg import picture, summary
 from widgets.jacobi import (
@@ -22,6 +24,7 @@ from widgets.jacobi import (
     JacobiGainExplorer,
     LawModel,
     measure_blocks,
+    measure_loop,
     pairs_elsewhere,
     right_after,
     settling_film,
@@ -347,6 +350,23 @@ def test_a_machine_that_slows_down_moves_no_gain() -> None:
         return {key: run.measured(plain) for key, run in found.items()}
 
     ratios_hold(counting(1000), measure)
+
+
+def test_the_loop_is_what_remains_within_pairs_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(counting(1000), lambda passed: 1 + passed / 100)  # ever slower
+
+    def loop() -> Measured:
+        measure = partial(measure_loop, prompt=PROMPT, max_new_tokens=20)
+        return cast(Measured, machine.run(measure))
+
+    def slow(*given: Any) -> Any:
+        machine.clock += 0.5
+        return settle(*given)
+
+    nothing, settle = loop(), minillm.jacobi._settle
+    assert nothing.low < 0 < nothing.high
+    monkeypatch.setattr(minillm.jacobi, "_settle", slow)
+    assert loop() == pytest.approx(0.5, abs=0.03)
 
 
 # Laws

@@ -2,7 +2,13 @@
 
 from widgets.jacobi.explorer import JacobiExplorer
 from widgets.jacobi.film import settling_film
-from widgets.jacobi.gain import JacobiGainExplorer, measure_blocks, pairs_elsewhere, right_after
+from widgets.jacobi.gain import (
+    JacobiGainExplorer,
+    measure_blocks,
+    measure_loop,
+    pairs_elsewhere,
+    right_after,
+)
 from widgets.jacobi.laws import LawModel
 
 __all__ = [
@@ -10,6 +16,7 @@ __all__ = [
     "JacobiGainExplorer",
     "LawModel",
     "measure_blocks",
+    "measure_loop",
     "pairs_elsewhere",
     "right_after",
     "settling_film",

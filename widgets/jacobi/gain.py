@@ -31,6 +31,7 @@ __all__ = [
     "Passes",
     "cost_at",
     "measure_blocks",
+    "measure_loop",
     "measure_passes",
     "pairs_elsewhere",
     "rate",
@@ -160,6 +161,24 @@ def measure_blocks(
     found = measure_passes(decoders, prompts)
     runs = {name: {block: found[name, block] for block in blocks} for name in GUESSES}
     return found["plain"], runs
+
+
+def measure_loop(model: Model, prompt: Sequence[int], *, max_new_tokens: int = 32) -> Measured:
+    """Seconds that the loop of Jacobi decoding adds to a pass; below 0 where noise hides them.
+
+    A block of one reads and settles what plain decoding does. Both write the text pass by pass in
+    turn: the median of the differences within these pairs is told, which no drift moves.
+
+    Raises:
+        ValueError: a text of fewer than two tokens.
+    """
+    decoders: list[Iterator[Step]] = [
+        decode_cached(model, [prompt], max_new_tokens=max_new_tokens),
+        decode_jacobi(model, [prompt], block=1, max_new_tokens=max_new_tokens),
+    ]
+    passes = in_turn([[partial(next, decoder) for decoder in decoders]] * max_new_tokens)
+    next(passes)  # reads the prompt
+    return Measured.of(jacobi.seconds - plain.seconds for plain, jacobi in passes)
 
 
 def right_after(

@@ -21,7 +21,7 @@ from widgets.common.drawing.film import (
     Patch,
     Rect,
 )
-from widgets.common.drawing.page import readable
+from widgets.common.drawing.page import heading, readable
 
 __all__ = ["batch_film", "growth_film"]
 
@@ -121,7 +121,7 @@ def _work(title: str, pieces: Sequence[str], held: Sequence[tuple[int]], old: st
         states=("computed", old),
         marks=tuple((step, Rect(step, 0, 1, now)) for step, (now,) in enumerate(held)),
         row_labels=tuple(f"step {step + 1}" for step in range(len(held))),
-        column_labels=tuple(pieces),
+        column_labels=tuple(map(heading, pieces)),
         column_links=tuple(f"token {i}" for i in range(len(pieces))),
         title=title,
         sweep="right",

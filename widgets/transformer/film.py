@@ -26,7 +26,7 @@ from widgets.common.drawing.film import (
     Rect,
     quantize,
 )
-from widgets.common.drawing.page import bare, readable, visible
+from widgets.common.drawing.page import bare, heading, readable, visible
 from widgets.common.stable import digits
 from widgets.transformer.watching import LONGEST, Pass
 
@@ -315,7 +315,7 @@ def _heats(
     bound = max(1.0, float(scores.abs().max().ceil()))
     low = -bound if float(scores.min()) < 0 else 0.0
     links = tuple(f"token {i}" for i in range(T))
-    labels = tuple("start" if piece == END_OF_TEXT else piece for piece in run.pieces)
+    labels = tuple(map(heading, run.pieces))
     everything, last = Rect(0, 0, T, T), Rect(T - 1, 0, 1, T)
 
     def heat(

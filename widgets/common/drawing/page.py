@@ -11,7 +11,7 @@ from widgets.common.drawing.film import LONGEST, width
 from widgets.common.strings import say
 from widgets.common.theme import DARK, LIGHT, STATES, TAGS, Surface
 
-__all__ = ["PAD", "WIDTH", "Page", "bare", "readable", "shortened", "visible"]
+__all__ = ["PAD", "WIDTH", "Page", "bare", "heading", "readable", "shortened", "visible"]
 
 WIDTH, PAD = 960, 20  # the card and its padding
 SANS = "system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -46,6 +46,15 @@ def readable(text: str) -> str:
     ('start: ', ' cat')
     """
     return "start: " if text == END_OF_TEXT else text
+
+
+def heading(text: str) -> str:
+    """A token at a row or a column: the one that begins every text says so.
+
+    >>> heading("<|endoftext|>"), heading(" cat")
+    ('start', ' cat')
+    """
+    return "start" if text == END_OF_TEXT else text
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

@@ -11,19 +11,25 @@ from widgets.notebooks.file import read, text_of
 
 OURS, PUBLIC = 'MODEL = "stories"', 'MODEL = "smollm2"'
 ANY = [path for path in lessons() if OURS in path.read_text("utf-8").replace('\\"', '"')]
+IN_A_MINUTE = {"01_decoding", "02_kv_cache"}  # on two cores; the others take several
 
 
 def test_the_first_code_cell_names_the_model_and_no_other_does() -> None:
-    assert {path.stem for path in ANY} == {"01_decoding", "02_kv_cache"}
+    assert {path.stem for path in ANY} == {
+        *("01_decoding", "02_kv_cache", "08_lookahead", "09_sparsity", "10_quantization"),
+        *("11_gptq", "12_scaling", "14_serving"),
+    }
     for path in ANY:
         first, *others = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
         assert first.count(OURS) == 1
-        assert not any("MODEL =" in source for source in others)
+        assert not any("MODEL = " in source for source in others)
 
 
 @pytest.mark.slow
 @needs("smollm2")
-@pytest.mark.parametrize("path", ANY, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in ANY if path.stem in IN_A_MINUTE], ids=lambda path: path.stem
+)
 def test_the_lesson_runs_to_its_end_on_a_public_model(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,12 @@ from widgets.notebooks.file import read, text_of
 
 OURS, PUBLIC = 'MODEL = "stories"', 'MODEL = "smollm2"'
 ANY = [path for path in lessons() if OURS in path.read_text("utf-8").replace('\\"', '"')]
-IN_A_MINUTE = {"01_decoding", "02_kv_cache", "12_scaling"}  # on two cores; the others take several
+IN_A_MINUTE = {
+    "01_decoding",
+    "02_kv_cache",
+    "11_gptq",
+    "12_scaling",
+}  # on two cores; the others take several
 
 
 def test_the_first_code_cell_names_the_model_and_no_other_does() -> None:

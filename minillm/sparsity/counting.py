@@ -68,7 +68,14 @@ def observe(
         model.hidden(tokens, mask=mask)
     T = tokens.shape[1]
     visible = causal_mask(T, T, tokens.device) if mask is None else mask
-    return Observed(torch.stack(weights), torch.stack(outputs), torch.stack(gates), visible)
+    return Observed(_stacked(weights), _stacked(outputs), _stacked(gates), visible)
+
+
+def _stacked(layers: list[Tensor]) -> Tensor:
+    """All layers as one tensor; the list is emptied, so that no number is held twice for long."""
+    stacked = torch.stack(layers)
+    layers.clear()
+    return stacked
 
 
 def share_below(

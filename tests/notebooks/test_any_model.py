@@ -1,6 +1,7 @@
 """Lessons run to their end on a public model, where their first cell names one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fetched import needs
@@ -10,32 +11,24 @@ from widgets.notebooks import execute
 from widgets.notebooks.file import read, text_of
 
 OURS, PUBLIC = 'MODEL = "stories"', 'MODEL = "smollm2"'
-ANY = [path for path in lessons() if OURS in path.read_text("utf-8").replace('\\"', '"')]
-
-LONG = {"03_roofline", "04_speculative", "05_speedup", "07_jacobi"}  # from a minute on SmolLM2
-
-
-def test_the_first_code_cell_names_the_model_and_no_other_does() -> None:
-    assert {path.stem for path in ANY} == {
-        "00_transformer",
-        "01_decoding",
-        "02_kv_cache",
-        "03_roofline",
-        "04_speculative",
-        "05_speedup",
-        "07_jacobi",
-    }
-    for path in ANY:
-        first, *others = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
-        assert first.count(OURS) == 1
-        assert not any("MODEL =" in source for source in others)
+IN_A_MINUTE = {"00_transformer", "01_decoding", "02_kv_cache", "11_gptq", "12_scaling"}
+ANY = [path for path in lessons() if path.stem != "15_public_model"]  # which has its own
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("path", ANY, ids=lambda path: path.stem)
+def test_the_first_code_cell_names_the_model_and_no_other_does(path: Path) -> None:
+    first, *others = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    assert first.count(OURS) == 1
+    assert not any("MODEL = " in source for source in others)
+
+
+def marked(path: Path) -> Any:
+    mark = pytest.mark.slow if path.stem in IN_A_MINUTE else pytest.mark.public
+    return pytest.param(path, marks=mark, id=path.stem)
+
+
 @needs("smollm2")
-@pytest.mark.parametrize(
-    "path", [path for path in ANY if path.stem not in LONG], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", map(marked, ANY))
 def test_the_lesson_runs_to_its_end_on_a_public_model(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,7 +223,7 @@ def test_each_machine_says_where_its_numbers_come_from() -> None:
     explorer = RateExplorer({"card": card})
     assert explorer.chart().y_title == "median TTFT (ms), computed"
     assert explorer.chart().headline == "More arrivals, longer waits: at most 4"
-    assert "500 at 1 requests a second, 2e+03 at 8 (computed)" in explorer.summary()
+    assert "500 at 1 requests a second, 2,000 at 8 (computed)" in explorer.summary()
     explorer.controls["show"].value = "throughput"
     assert explorer.chart().headline.startswith("Throughput grows")
     assert list(explorer.chart().series[0].y) == [5, 9]

@@ -10,6 +10,7 @@ from minillm.serving.record import Record
 from minillm.serving.simulate import Load
 from widgets.common.chart import Chart, ChartExplorer, Claim, Curve
 from widgets.common.controls import choice
+from widgets.common.stable import digits
 from widgets.common.strings import say
 
 __all__ = ["RateExplorer", "Rates", "measured_load"]
@@ -95,7 +96,7 @@ class RateExplorer(ChartExplorer):
         name, scale, y_title = _SHOWN[self["show"]]
         told = []
         for policy, loads in rates.policies.items():
-            low, high = (f"{scale * getattr(loads[i], name):,.3g}" for i in (0, -1))
+            low, high = (digits(scale * getattr(loads[i], name)) for i in (0, -1))
             told.append(
                 f"{policy}: {low} at {loads[0].rate:.3g} requests a second, {high} at "
                 f"{loads[-1].rate:.3g}"

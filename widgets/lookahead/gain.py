@@ -58,5 +58,5 @@ class LookaheadGainExplorer(GainExplorer):
             [f"{W}" for W in widths],
             x_title="tokens that a pass reads, on average: at most (W + G)(N - 1)",
             names=("N", "W = G"),
-            first=(f"N = {lengths[len(lengths) // 2]}" if runs else "", len(widths) // 2),
+            first=(f"N = {lengths[-1]}" if runs else "", len(widths) // 2),
         )

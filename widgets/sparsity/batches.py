@@ -61,8 +61,8 @@ class RateExplorer(ChartExplorer):
         shut = 1 - self._rates[layer].mean().item()
         return (
             f"Layer {layer}: {digits(100 * shut)} % of the gates are shut; {self._counts()[0]} "
-            f"neurons never open here, and {self._hot[layer]} hot ones make 80 % of all openings "
-            f"({say('tag.computed')})."
+            f"neurons never open here, and {self._hot[layer]} of {self._rates.shape[1]} make 80 % "
+            f"of all openings ({say('tag.computed')})."
         )
 
 

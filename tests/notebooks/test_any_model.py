@@ -28,7 +28,7 @@ def marked(path: Path) -> Any:
 
 
 @needs("smollm2")
-@pytest.mark.parametrize("path", map(marked, ANY))
+@pytest.mark.parametrize("path", [marked(path) for path in ANY])
 def test_the_lesson_runs_to_its_end_on_a_public_model(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

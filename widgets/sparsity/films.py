@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from minillm.sparsity.counting import Observed, keys_for, share_below
-from minillm.tokens import END_OF_TEXT
 from minillm.whole import whole
 from widgets.common.drawing.film import (
     Cell,
@@ -22,7 +21,7 @@ from widgets.common.drawing.film import (
     Rect,
     quantize,
 )
-from widgets.common.drawing.page import readable
+from widgets.common.drawing.page import heading, readable
 from widgets.common.stable import verbatim
 
 __all__ = ["LONGEST", "attention_film", "neuron_film"]
@@ -64,7 +63,7 @@ def attention_film(
     small = (weights <= limit) & visible
     needed, every = keys_for(weights).tolist(), keys_for(seen.weights[:, 0])  # (T,), (L, H, T)
     needed_shares = every / visible.sum(-1)  # of the keys seen
-    links, labels = tuple(f"token {t}" for t in range(T)), _labels(names)
+    links, labels = tuple(f"token {t}" for t in range(T)), tuple(map(heading, names))
     square = Rect(0, 0, T, T)
     states = torch.where(visible, small.int(), 2).flatten().tolist()
     shown = weights.masked_fill(~visible, torch.nan).flatten().tolist()
@@ -188,10 +187,6 @@ def neuron_film(seen: Observed, names: list[str], rates: Tensor) -> Film:
         ),
         unit="token",
     )
-
-
-def _labels(names: list[str]) -> tuple[str, ...]:
-    return tuple("start" if name == END_OF_TEXT else name for name in names)
 
 
 def _lane(names: list[str]) -> Lane:

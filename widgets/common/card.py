@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import anywidget
 import traitlets
 
 from widgets.common.drawing.page import PAD, Page, visible
-from widgets.common.keys import program
+from widgets.common.program import Program, program
 from widgets.common.still import Pictured
 from widgets.common.strings import say
 from widgets.common.theme import LIGHT, STATES, css
@@ -117,7 +116,7 @@ class Note:
         return Card(self.html(), picture=self.svg(), summary=self.text())
 
 
-class Card(Pictured, anywidget.AnyWidget):
+class Card(Pictured, Program):
     """Shows `html` (safe: its author has escaped it), with a static picture and its text.
 
     The text is also what a screen reader announces.

@@ -74,4 +74,8 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+function initialize(context) {
+  globalThis["minillm.hear"](context);
+}
+
+export default { initialize, render };

@@ -7,13 +7,12 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import anywidget
 import ipywidgets
 import traitlets
 from tokenizers import Tokenizer
 
 from minillm.tokens import encode
-from widgets.common.keys import program
+from widgets.common.program import Program, program
 from widgets.common.still import Pictured
 from widgets.common.strings import say, section
 from widgets.common.theme import css
@@ -25,7 +24,7 @@ STYLE = css() + (_HERE / "controls.css").read_text(encoding="utf-8")
 _OWN = ""  # stands among the examples for a text that is none of them
 
 
-class Readout(anywidget.AnyWidget):
+class Readout(Program):
     """The line under a chart. In the browser it names the chart's figure and sliders."""
 
     _esm = program(_HERE / "controls.js")

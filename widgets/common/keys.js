@@ -1,4 +1,4 @@
-// What every widget's program begins with (widgets/common/keys.py): a key that is pressed inside a
+// What every widget's program begins with (widgets/common/program.py): a key that is pressed inside a
 // widget stays there, since a notebook cuts a cell at x. Ctrl, Alt and Meta with anything, and
 // Shift+Enter, are the notebook's and the browser's as ever. Escape leaves for the cell.
 

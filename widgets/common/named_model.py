@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets
 import torch
 import traitlets
@@ -19,7 +18,7 @@ from tokenizers import Tokenizer
 from minillm import Transformer
 from minillm.checkpoint import opened
 from widgets.common.controls import Explorer
-from widgets.common.keys import program
+from widgets.common.program import Program, program
 from widgets.common.strings import say
 
 __all__ = ["ModelBox", "OfModel", "offer"]
@@ -37,7 +36,7 @@ def _named(name: str, device: torch.device) -> tuple[Transformer, Tokenizer]:
     return _kept[name, device]
 
 
-class ModelBox(anywidget.AnyWidget):
+class ModelBox(Program):
     """The name of a model, and the model; `value` is the name in force.
 
     Args:

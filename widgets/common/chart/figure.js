@@ -29,20 +29,25 @@ async function start(context) {
   return figure;
 }
 
+const shown = (model) => JSON.stringify([model.get("_widget_data"), model.get("_widget_layout")]);
+
 // Only drawing waits for the program: anywidget gives up on a widget that is not ready within two
 // seconds, and never again tells it what the kernel says.
 export default () => {
-  let figure;
+  let figure, heard;
   return {
     initialize(context) {
       figure = start(context);
       figure.catch(() => {}); // told where it is to be drawn
+      heard = globalThis["minillm.hear"](context);
     },
     async render(context) {
       const drawn = await figure;
       if (context.signal?.aborted) return undefined;
-      const { el } = context;
+      const { el, model } = context;
       new ResizeObserver(() => el.style.setProperty("--tall", `${el.offsetHeight}px`)).observe(el);
+      const first = shown(model);
+      heard.then(() => shown(model) !== first && drawn.render(context)); // it missed something
       return drawn.render(context);
     },
   };

@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 import traitlets
 from ipywidgets import widget_serialization
 
+from widgets.common.program import Program, program
+
 __all__ = ["Figure"]
 
 _CONFIG = {
@@ -38,14 +40,14 @@ class _Bundle(anywidget.AnyWidget):
         return cls.kept
 
 
-class Figure(go.FigureWidget):
+class Figure(Program, go.FigureWidget):
     """A figure that the browser keeps up to date, once it has the program.
 
     What the kernel changes before that, the browser reads off `_widget_data` and `_widget_layout`:
     whoever changes the figure keeps them up to date as well.
     """
 
-    _esm = Path(__file__).with_name("figure.js").read_text(encoding="utf-8")
+    _esm = program(Path(__file__).with_name("figure.js"))
     _config = traitlets.Dict(_CONFIG).tag(sync=True)
     bundle = traitlets.Instance(_Bundle).tag(sync=True, **widget_serialization)
 

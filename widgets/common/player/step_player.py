@@ -9,12 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from widgets.common.drawing.film import Film, Json
 from widgets.common.drawing.svg import picture, summary
-from widgets.common.keys import program
+from widgets.common.program import Program, program
 from widgets.common.still import Pictured
 from widgets.common.strings import section
 from widgets.common.theme import ICONS, SERIES, STATES, css
@@ -37,7 +36,7 @@ def _wire(film: Film, _widget: Any = None) -> Json:
     }
 
 
-class StepPlayer(Pictured, anywidget.AnyWidget):
+class StepPlayer(Pictured, Program):
     """Plays `film`; `step` is the frame shown, from 0. Another film starts where it says.
 
     `rate` (steps per second) and `loop` are the reader's choices. All sizes follow JupyterLab's

@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from widgets.common.card import Card
-from widgets.common.keys import program
 from widgets.common.predict.hall import Hall, qr_picture
 from widgets.common.predict.poll import Poll
 from widgets.common.predict.question import Answer, Outcome, Question, with_unit
 from widgets.common.predict.reveal import html, picture, question_picture, summary
+from widgets.common.program import Program, program
 from widgets.common.still import Pictured
 from widgets.common.strings import say, section
 from widgets.common.theme import css
@@ -70,7 +69,7 @@ def predict(
     return _asked[key]
 
 
-class Predict(Pictured, anywidget.AnyWidget):
+class Predict(Pictured, Program):
     """The control of one question. `said` is None until the reader has chosen something."""
 
     _esm = program(_HERE / "predict.js")

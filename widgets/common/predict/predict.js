@@ -165,4 +165,8 @@ function render({ model, el }) {
   return () => model.off("change", show);
 }
 
-export default { render };
+function initialize(context) {
+  globalThis["minillm.hear"](context);
+}
+
+export default { initialize, render };

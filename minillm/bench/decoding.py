@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy
+from minillm.bench.greedy import BAR, CLOSE, greedy_texts
+from minillm.bench.peer import peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import stories
@@ -52,4 +53,5 @@ def cached_step(name: str) -> Measured:
 def against_transformers(name: str) -> Measured:
     """Greedy tokens of `decode_cached` against those of `generate`; neither stops at an end."""
     model, tokenizer = load(name)
-    return greedy_texts(model, tokenizer, transformers_greedy(name))
+    with peer(name) as other:
+        return greedy_texts(model, tokenizer, other.greedy)

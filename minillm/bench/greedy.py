@@ -1,20 +1,13 @@
 """Greedy texts of two programs from the thirty prompts: equal, and how fast each is."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.bench.rows import CheckFailedError, Measured, UnmeasuredError
-from minillm.checkpoint import opened, save
+from minillm.bench.rows import CheckFailedError, Measured
 from minillm.data.heldout import bench_prompts
 from minillm.decoding import Step, decode_cached
 from minillm.fast.model import kernel_names
@@ -28,8 +21,6 @@ __all__ = [
     "equal_tokens",
     "greedy_texts",
     "scored",
-    "transformers_greedy",
-    "transformers_peer",
 ]
 
 CLOSE = 1e-4  # logits of two float32 paths, and the margin of a tie
@@ -101,57 +92,3 @@ def equal_tokens(
         f"equal tokens in {len(ours) - len(margins)} of {len(ours)} texts, "
         f"the others up to a tie of {max(margins):.1e} at most"
     )
-
-
-def transformers_peer(name: str) -> Any:
-    """The model as transformers reads it, in float32, for generation that ends nowhere.
-
-    Raises:
-        UnmeasuredError: transformers is not installed, or does not read the model.
-    """
-    if find_spec("transformers") is None:
-        raise UnmeasuredError("transformers is not installed: pip install 'minillm[bench]'")
-    try:
-        transformers: Any = import_module("transformers")
-        logging = transformers.utils.logging
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        with _folder(name) as path:
-            peer = transformers.AutoModelForCausalLM.from_pretrained(
-                path, dtype=torch.float32, local_files_only=True
-            ).eval()
-    except Exception as error:  # whatever another version of it raises
-        raise UnmeasuredError(f"transformers does not run: {error}") from error
-    peer.generation_config.eos_token_id = None  # run on; min_new_tokens would ban the token
-    peer.generation_config.pad_token_id = 0
-    return peer
-
-
-@contextmanager
-def _folder(name: str) -> Iterator[Path]:
-    """The model's folder; that of a model from one file is there for a while."""
-    checkpoint = opened(name)
-    if checkpoint.path.is_dir():
-        yield checkpoint.path
-        return
-    with TemporaryDirectory(ignore_cleanup_errors=True) as made:
-        save(Path(made), checkpoint.model(), checkpoint.tokenizer, torch.float32)
-        yield Path(made)
-
-
-def transformers_greedy(name: str) -> Callable[[list[int], int], list[int]]:
-    """Greedy `generate` of `transformers_peer`, for `greedy_texts`."""
-    peer = transformers_peer(name)
-
-    @torch.inference_mode()
-    def generate(prompt: list[int], count: int) -> list[int]:
-        tokens = torch.tensor([prompt])
-        text: Tensor = peer.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            max_new_tokens=count,
-            do_sample=False,
-        )
-        return text[0, len(prompt) :].tolist()
-
-    return generate

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, CLOSE, greedy_texts, transformers_greedy, transformers_peer
+from minillm.bench.greedy import BAR, CLOSE, greedy_texts
+from minillm.bench.peer import peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import stories
@@ -37,7 +38,8 @@ _STEPS = 8  # in one run: a step follows steps, as it does in decoding
 def against_transformers(name: str) -> Measured:
     """Greedy decoding of the fast twin against `generate` on the same folder."""
     model, tokenizer = load(name)
-    return greedy_texts(optimized(model), tokenizer, transformers_greedy(name))
+    with peer(name) as other:
+        return greedy_texts(optimized(model), tokenizer, other.greedy)
 
 
 @row("optimized/plain", against="the readable model, cached", any_model=True)
@@ -57,16 +59,14 @@ def against_plain(name: str) -> Measured:
 def prefill_against_transformers(name: str) -> Measured:
     """Fill a cache with 400 tokens and score the next one; times are of all tokens together."""
     model, tokenizer = load(name)
-    fast, peer, text = optimized(model), transformers_peer(name), _text(tokenizer, _PREFILL)
+    fast, text = optimized(model), _text(tokenizer, _PREFILL)
 
     def ours() -> Tensor:
         cache = KVCache(fast.config, 1, _PREFILL)
         return fast.head(fast.hidden(text, cache)[:, -1])
 
-    def theirs() -> Tensor:
-        return peer(text, use_cache=True, logits_to_keep=1).logits[:, 0]
-
-    pairs = _interleaved(ours, theirs)
+    with peer(name) as other:
+        pairs = _interleaved(ours, partial(other.prefill, text))
     check = _close([(pair.ours, pair.theirs) for pair in pairs])
     seconds = [(pair.our_seconds, pair.their_seconds) for pair in pairs]
     return Measured(seconds, check, kernel_names(fast))
@@ -91,7 +91,8 @@ def bandwidth(name: str) -> Measured:
     reads = [pair.our_seconds for pair in _interleaved(read, read)]
     check = f"{nbytes:,} bytes read by both"
     unit = "share of the measured bandwidth"
-    return Measured(list(zip(steps, reads, strict=True)), check, kernel_names(fast), unit)
+    both = list(zip(steps, reads, strict=False))  # as many as time was for, of each
+    return Measured(both, check, kernel_names(fast), unit)
 
 
 def _block_against_one(block_size: int, cached: int, name: str) -> Measured:

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from minillm.bench.greedy import BAR, equal_tokens, scored, transformers_greedy, transformers_peer
+from minillm.bench.greedy import BAR, equal_tokens, scored
+from minillm.bench.peer import peer
 from minillm.bench.rows import CheckFailedError, Measured, row
 from minillm.checkpoint import load
 from minillm.data.heldout import bench_prompts
@@ -102,32 +103,18 @@ def draft_step() -> Measured:
 @row("speculative/transformers", against="its own plain generate")
 def assisted() -> Measured:
     """The peer: transformers' assisted generation on the same two folders, at temperature 0."""
-    peer, draft = transformers_peer("stories"), transformers_peer("stories-draft")
-    generate = transformers_greedy("stories")
-    settings = draft.generation_config
-    settings.num_assistant_tokens_schedule = "constant"
-    settings.assistant_confidence_threshold = 0.0
-
-    @torch.inference_mode()
-    def guess(prompt: list[int], gamma: int) -> list[int]:
-        settings.num_assistant_tokens = gamma
-        tokens = torch.tensor([prompt])
-        text: Tensor = peer.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            max_new_tokens=_NEW_TOKENS,
-            do_sample=False,
-            assistant_model=draft,
-        )
-        return text[0, len(prompt) :].tolist()
-
     known, measured = _halves(load("stories")[1])
-    gamma = _fastest(guess, known)
-    runs = [
-        (partial(guess, prompt, gamma), partial(generate, prompt, _NEW_TOKENS))
-        for prompt in measured
-    ]
-    pairs = list(tqdm(interleave(runs), total=len(runs), desc="texts", **BAR))
+    with peer("stories", "stories-draft") as other:
+
+        def guess(prompt: list[int], gamma: int) -> list[int]:
+            return other.assisted(prompt, _NEW_TOKENS, gamma)
+
+        gamma = _fastest(guess, known)
+        runs = [
+            (partial(guess, prompt, gamma), partial(other.greedy, prompt, _NEW_TOKENS))
+            for prompt in measured
+        ]
+        pairs = list(tqdm(interleave(runs), total=len(runs), desc="texts", **BAR))
     equal = sum(pair.ours == pair.theirs for pair in pairs)
     check = f"equal tokens in {equal} of {len(pairs)} texts; {gamma} guesses a round"
     seconds = [(p.our_seconds / _NEW_TOKENS, p.their_seconds / _NEW_TOKENS) for p in pairs]

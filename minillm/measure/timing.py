@@ -108,9 +108,9 @@ def interleave(
     """Run each pair, every second one in the opposite order.
 
     The first `warm_up` rounds of the first pair are not counted. After `budget` seconds no new
-    pair is begun, but there is always one: `compare` judges whether there are enough.
+    pair is begun, unless an interval needs more of them.
     """
-    begin = time.perf_counter()
+    begin, passed = time.perf_counter(), list[float]()
     for _ in range(warm_up):
         for run in runs[0]:
             run()
@@ -118,7 +118,8 @@ def interleave(
         [[partial(_timed, run) for run in pair] for pair in runs]
     ):
         yield Pair(a, b, a_seconds, b_seconds)
-        if time.perf_counter() - begin > budget:
+        passed.append(a_seconds)
+        if median_interval(passed) is not None and time.perf_counter() - begin > budget:
             return
 
 

@@ -92,10 +92,11 @@ def test_runs_are_made_in_turn_in_both_orders_and_warmed_up():
     assert all(pair.our_seconds >= 0 and pair.their_seconds >= 0 for pair in pairs)
 
 
-def test_no_pair_is_begun_when_the_budget_is_spent():
-    runs = [(lambda: 1, lambda: 2)] * 3
-    assert len(list(interleave(runs, budget=0.0))) == 1
-    assert len(list(interleave(runs))) == 3
+def test_no_pair_is_begun_when_the_budget_is_spent_and_an_interval_has_enough():
+    runs = [(lambda: 1, lambda: 2)] * 9
+    assert len(list(interleave(runs, budget=0.0))) == 6
+    assert len(list(interleave(runs))) == 9
+    assert len(list(interleave(runs[:3], budget=0.0))) == 3
 
 
 # --- checks ---
@@ -197,7 +198,7 @@ def test_the_rows_are_listed_and_an_unknown_one_is_refused(capsys: pytest.Captur
 
 
 def test_without_transformers_its_row_has_a_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("minillm.bench.greedy.find_spec", lambda name: None)
+    monkeypatch.setattr("minillm.bench.peer.find_spec", lambda name: None)
     found = measure("decoding/transformers")
     assert found.ratio is None
     assert found.reason == "transformers is not installed: pip install 'minillm[bench]'"

@@ -14,26 +14,24 @@ from widgets.common.exercises import (
 from widgets.decoding import exercises
 
 
-def test_rows_without_a_cache() -> None:
-    p, n = exercises.PROMPT, exercises.NEW
-    verdict = judge("01.1", n * p + n * (n - 1) // 2)
+def test_rows_in_a_window() -> None:
+    verdict = judge("01.1", sum(range(8, 16)) + 40 * 16)
     assert verdict.grade == "right"
-    assert "counts 1,512" in verdict.says
+    assert "732 tokens, and a run of such a loop counts 732" in verdict.says
 
 
 @pytest.mark.parametrize(
     ("answer", "helps"),
     [
-        (384, "but not the tokens already written"),
-        (1128, "sees the prompt as well"),
-        (1560, "last token is written"),
-        (2688, "early passes"),
+        (1512, "whole text"),
+        (768, "early passes"),
+        (748, "last token is written"),
+        (716, "one pass is missing"),
         (55, "with a cache"),
-        (56, "one a token"),
-        (7, "2 + 3 + 4"),
+        (7, "2 + 3 + 3 + 3"),
     ],
 )
-def test_rows_without_a_cache_mistaken(answer: int, helps: str) -> None:
+def test_rows_in_a_window_mistaken(answer: int, helps: str) -> None:
     verdict = judge("01.1", answer)
     assert verdict.grade == "wrong"
     assert helps in verdict.look

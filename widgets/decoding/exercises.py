@@ -1,4 +1,4 @@
-"""The checks of lesson 01: rows without a cache, min-p, and a temperature to find."""
+"""The checks of lesson 01: rows in a window, min-p, and a temperature to find."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ import torch
 from torch import Tensor
 
 from minillm.checkpoint import load
-from minillm.decoding import decode_recomputed
 from minillm.sampling import Sampler
 from minillm.tokens import encode
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 from widgets.common.stable import digits
 
-__all__ = ["BITS", "NEW", "OPENING", "PROMPT", "check", "entropy_bits", "hint"]
+__all__ = ["BITS", "NEW", "OPENING", "PROMPT", "WINDOW", "check", "entropy_bits", "hint"]
 
-PROMPT, NEW = 8, 48  # 01.1: tokens of the prompt, tokens to write
+PROMPT, NEW, WINDOW = 8, 48, 16  # 01.1: tokens of the prompt, to write, that a pass sees at most
 OPENING, BITS = "Once upon a time", 4.0  # 01.3: the text, and the entropy of the token after it
 
 
 @exercise(
     "01.1",
     hints=[
-        "Write the first three forward passes down: how many tokens does each one see?",
+        "Write the first passes down: how many tokens does each one see? From which on is it cut?",
         "The first token comes out of a pass over the prompt alone; the last token written is "
         "never forwarded.",
-        "The passes see p, p + 1, ..., p + n - 1 tokens: n of them. Sum them up.",
+        "Pass i, from 0, sees the smaller of p + i and w tokens. Sum that up over n passes.",
     ],
 )
-def rows_recomputed(answer: Any) -> Verdict:
-    """How many rows go through the layers to write NEW tokens after a prompt of PROMPT?"""
-    p, n = PROMPT, NEW
-    true = n * p + n * (n - 1) // 2
+def rows_in_a_window(answer: Any) -> Verdict:
+    """How many rows write NEW tokens after a prompt of PROMPT, by the newest WINDOW alone?"""
+    p, n, w = PROMPT, NEW, WINDOW
+    seen = [min(p + i, w) for i in range(n)]
     mistakes = {
-        n * p: "That forwards the prompt every time, but not the tokens already written.",
-        n * (n - 1) // 2: "That forwards the new tokens only; every pass sees the prompt as well.",
-        n * p + n * (n + 1) // 2: "Nearly: the last token is written, but no pass has to see it.",
-        n * (p + n): "That charges every pass for the full text; early passes see a shorter one.",
-        (p + n) * (p + n + 1) // 2: "That writes the prompt token by token too; it is forwarded "
-        "as a whole by the first pass.",
-        p + n: "That is one a token. Without a cache, each pass sees all of the text again.",
+        n * p + n * (n - 1) // 2: f"That forwards the whole text; the loop cuts it to {w} tokens.",
+        n * w: "That charges every pass for a full window; early passes see a shorter text.",
+        sum(seen) + w: "Nearly: the last token is written, but no pass has to see it.",
+        sum(seen) - w: "Nearly: one pass is missing. Each token that is written takes one.",
         p + n - 1: "That is the work with a cache, the next lesson. Here each pass sees all text.",
     }
-    if answer == true:
-        steps = _rows_of_a_real_run()
+    if answer == sum(seen):
         return right(
-            f"{true:,} tokens, and a run of decode_recomputed counts {steps:,}.",
-            f"n·p + n(n - 1)/2: the second part grows with the square of n. "
-            f"With a cache: {p + n - 1}.",
+            f"{answer:,} tokens, and a run of such a loop counts {_rows_of_a_real_run():,}.",
+            f"Once the window is full, each token costs {w}: the work grows in proportion to n. "
+            f"The price: the model forgets what is more than {w} tokens away.",
         )
     return wrong(
         f"Expected the number of tokens over all {n} passes, got {answer:,}.",
-        mistakes.get(answer, "Try 3 new tokens after a prompt of 2 by hand: 2 + 3 + 4 = 9 tokens."),
+        mistakes.get(answer, "Try 4 new tokens, a prompt of 2, a window of 3: 2 + 3 + 3 + 3 = 11."),
     )
 
 
 @cache
+@torch.inference_mode()
 def _rows_of_a_real_run() -> int:
     model, _ = load("stories")
-    steps = decode_recomputed(model, [list(range(1, PROMPT + 1))], max_new_tokens=NEW)
-    return sum(step.computed for step in steps)
+    text, rows = list(range(1, PROMPT + 1)), 0
+    for _ in range(NEW):
+        window = torch.tensor([text[-WINDOW:]])
+        text.append(int(model(window)[0, -1].argmax()))
+        rows += window.numel()
+    return rows
 
 
 @exercise(

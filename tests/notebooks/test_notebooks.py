@@ -42,7 +42,9 @@ MEASURING = {
     ],
     "07_jacobi": ["jacobi-08", "jacobi-20", "jacobi-52"],
     "08_lookahead": [f"lookahead-{n:02d}" for n in (9, 25, 60, 61)],
-    "09_sparsity": ["sparsity-09", "2b7d90e4", "sparsity-23", "sparsity-29", "sparsity-33"],
+    "09_sparsity": [
+        *("sparsity-09", "2b7d90e4", "sparsity-23", "9c41d7a2", "sparsity-29", "sparsity-33"),
+    ],
     "10_quantization": [
         *(f"quantization-{n}" for n in (10, "11b", 13, 30)),
         *("7ad1c5e0", "quantization-33", "5a9f7c14", "quantization-41"),

@@ -1,4 +1,4 @@
-"""Does it hold outside the nursery? The course's findings, measured on any model that `load` reads.
+"""Which findings hold elsewhere? The course's findings, measured on any model that `load` reads.
 
 `subject` is what is measured: a model, its fast twin, and texts. `costs`, `guessing`, `inside` and
 `again` hold one function for each finding; `findings` names them, says from which lesson they are,

@@ -24,7 +24,7 @@ class Finding:
     """A number of the course that another model has as well.
 
     Attributes:
-        lesson: where the course found it.
+        lesson: where the course found it; 15 where it is new.
         what: in words.
         measure: its values, by what they depend on (a layer, a kind of text, a number of tokens).
         timed: whether a clock decides; counts are the same whenever they are taken.
@@ -72,6 +72,7 @@ FINDINGS = {
         "03", "a pass over m tokens, in passes over one", costs.together, timed=True
     ),
     "lookup": Finding("05", "tokens a pass, prompt lookup", guessing.prompt_lookup),
+    "matches": Finding("05", "share of passes with a guess, prompt lookup", guessing.matches),
     "in time": Finding(
         "05", "times as fast as the plain loop, prompt lookup", guessing.in_time, timed=True
     ),
@@ -80,14 +81,14 @@ FINDINGS = {
     "jacobi": Finding("07", "tokens a pass, Jacobi", guessing.jacobi),
     "lookahead": Finding("08", "tokens a pass, lookahead", guessing.lookahead),
     "zeros": Finding("09", "share of the gates", inside.zeros),
-    "sinks": Finding("09", "attention on the first token, by layer", inside.sinks),
-    "massive": Finding("10", "largest activation, in medians, by layer", inside.massive),
-    "massive places": Finding("10", "token that holds it, by layer", inside.massive_places),
+    "sinks": Finding("15", "attention on the first token, by layer", inside.sinks),
+    "massive": Finding("15", "largest activation, in medians, by layer", inside.massive),
+    "massive places": Finding("15", "token that holds it, by layer", inside.massive_places),
     "key channels": Finding(
-        "10", "largest channel of the keys, in medians, by layer", inside.key_outliers
+        "15", "largest channel of the keys, in medians, by layer", inside.key_outliers
     ),
-    "keys": Finding("10", "error of keys in 4 bits, scales along", inside.key_rounding),
-    "values": Finding("10", "error of values in 4 bits, scales along", inside.value_rounding),
+    "keys": Finding("15", "error of keys in 4 bits, scales along", inside.key_rounding),
+    "values": Finding("15", "error of values in 4 bits, scales along", inside.value_rounding),
     "again": Finding("10", "KL that rounding adds, nats a token", again.rounding_again),
 }
 

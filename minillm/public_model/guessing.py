@@ -5,6 +5,7 @@ All of them write the text of plain greedy decoding, so only the number of passe
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from statistics import mean
 
 from minillm.decoding import Step, collect, decode_cached
 from minillm.jacobi import decode_jacobi
@@ -13,6 +14,7 @@ from minillm.measure.noise import Measured
 from minillm.public_model.costs import times_as_long
 from minillm.public_model.subject import Subject
 from minillm.speculative import DraftModel, PromptLookup, decode_speculative
+from minillm.speculative.decode import SpeculativeRow
 from minillm.speculative.drafters import early_exit
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "in_time",
     "jacobi",
     "lookahead",
+    "matches",
     "prompt_lookup",
     "same_text",
     "tokens_a_pass",
@@ -37,6 +40,19 @@ _LOOKUP: Decode = partial(decode_speculative, drafter=PromptLookup(), gamma=GAMM
 def prompt_lookup(subject: Subject) -> dict[str, float]:
     """Guesses are copied from the text so far."""
     return tokens_a_pass(subject, _LOOKUP)
+
+
+def matches(subject: Subject) -> dict[str, float]:
+    """By the kind of text: in which share of its passes prompt lookup finds something to guess."""
+    return {
+        kind: mean(
+            bool(row.guesses)
+            for step in _written(subject, prompt, _LOOKUP)
+            for row in step.rows
+            if isinstance(row, SpeculativeRow)
+        )
+        for kind, prompt in subject.prompts.items()
+    }
 
 
 def exit_early(subject: Subject) -> dict[str, float]:

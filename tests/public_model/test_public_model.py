@@ -75,6 +75,21 @@ def test_a_verdict_knows_near_far_and_the_other_side(
     assert verdict(predicted, measured_, nothing) == said
 
 
+@pytest.mark.parametrize(
+    ("predicted", "measured_", "said"),
+    [
+        (2.0, 1.9, "holds"),
+        (2.0, 1.2, "does not hold"),
+        (1.0, 1.0, "holds"),
+        (Measured(1.09, 1.07, 1.12), Measured(1.07, 1.04, 1.09), "not decided"),
+    ],
+)
+def test_a_direction_that_is_certain_is_no_finding(
+    predicted: float, measured_: float, said: str
+) -> None:
+    assert verdict(predicted, measured_, 1, one_sided=True) == said
+
+
 # Costs
 
 
@@ -119,6 +134,8 @@ def test_a_text_that_repeats_itself_is_looked_up(
     longer = replace(small, prompts={"story": small.prompts["story"], "told": told})
     found = guessing.prompt_lookup(longer)
     assert found["told"] > found["story"]
+    share = guessing.matches(longer)
+    assert 0 <= share["story"] < share["told"] <= 1
 
 
 def test_an_answer_ends_where_the_model_ends_it(small: Subject) -> None:

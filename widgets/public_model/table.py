@@ -41,7 +41,14 @@ class Findings:
         self._new: dict[str, _Row] = {}
 
     def add(
-        self, finding: str, lesson: str, predicted: float, measured: float, *, nothing: float
+        self,
+        finding: str,
+        lesson: str,
+        predicted: float,
+        measured: float,
+        *,
+        nothing: float,
+        one_sided: bool = False,
     ) -> None:
         """One more finding, judged by `minillm.public_model.rule`; a known one is replaced.
 
@@ -51,8 +58,9 @@ class Findings:
             predicted: a number; a measured one shows its interval.
             measured: the same of another model.
             nothing: the value that would be no effect.
+            one_sided: no number can lie on its other side.
         """
-        said = verdict(predicted, measured, nothing)
+        said = verdict(predicted, measured, nothing, one_sided=one_sided)
         row = _Row(finding, lesson, _number(predicted), _number(measured), said)
         for rows in (self._all, self._new):
             rows.pop(finding, None)

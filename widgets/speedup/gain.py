@@ -194,6 +194,7 @@ class BatchExplorer(ChartExplorer):
                 ),
                 Claim(f"Guesses gain with {most} texts at once too", ((1, gain[-1]),)),
                 Claim("Guesses gain nothing here", tuple((each, 1) for each in gain)),
+                Claim(f"Guesses lose with {most} texts at once", ((gain[-1], 1),)),
             ),
             x_title="texts of the batch",
             y_title="speed-up (times)" if ratio else "tokens a second",

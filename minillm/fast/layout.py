@@ -55,7 +55,8 @@ def lay_out(model: Transformer, *, by_neurons: bool) -> LaidOut:
     arranged = _by_neurons if by_neurons else _by_panels
     counts = []
     for index, weight in enumerate(weights):
-        counts.append(arranged(torch.empty_like(weight, device="meta"), index).numel())
+        # Not on "meta", whose `torch.stack` imports a compiler of 2 core-seconds.
+        counts.append(arranged(weight.new_zeros(()).expand(weight.shape), index).numel())
     matrices = torch.empty(sum(counts), dtype=dtype, device="cpu")  # the only copy of them all
     places = matrices.split(counts)
     for index, (weight, place) in enumerate(zip(weights, places, strict=True)):

@@ -32,7 +32,7 @@ _SIZES = tuple(mib << 20 for mib in (1, 4, 16, 32, 64, 128))  # bytes of the wor
 _COLUMNS = 1024  # of the matrix that is read
 _SIDE, _LARGE_SIDE = 1024, 4096  # of the squares that are multiplied: on a CPU, elsewhere
 _CALLS = 100  # of the tiny operation, between two looks at the clock
-_BUDGET = 0.3  # seconds for each measurement
+_BUDGET = 0.2  # seconds for each measurement
 _FEWEST = 5  # runs of each, however long they take
 
 

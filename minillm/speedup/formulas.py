@@ -2,9 +2,9 @@
 
 A round of gamma guesses yields one token, and one more for each guess that is kept. It costs gamma
 steps of the drafter and one pass of the target over gamma + 1 tokens. In units of a plain step of
-the target, c is the cost of a step of the drafter and V(gamma) that of the pass.
+the target, c is the cost of a step of the drafter and V(gamma + 1) that of the pass.
 
-Sources: arXiv 2211.17192, equation 1 and theorem 3.8, which take V(gamma) to be 1.
+Sources: arXiv 2211.17192, equation 1 and theorem 3.8, which take V to be 1.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def speedup(acceptance: Sequence[float], c: float, verification: float) -> float
     Args:
         acceptance: as for `expected_tokens`; its length is gamma.
         c: time of a step of the drafter, in steps of the target.
-        verification: V(gamma), time of the pass over gamma + 1 tokens, in steps of the target.
+        verification: V(gamma + 1), time of the pass over gamma + 1 tokens, in target steps.
 
     Raises:
         ValueError: a cost below 0, or no cost of the target's pass.
@@ -55,7 +55,7 @@ def best_gamma(acceptance: Sequence[float], c: float, verification: Sequence[flo
     Args:
         acceptance: of guess 1, 2, ...
         c: as for `speedup`.
-        verification: V(0) = 1, V(1), ..., for as many guesses as may be made.
+        verification: V(1) = 1, V(2), ...: of 0, 1, ... guesses, as many as may be made.
 
     >>> best_gamma([0.8] * 8, c=0.05, verification=[1.0] * 9)
     8
@@ -64,7 +64,7 @@ def best_gamma(acceptance: Sequence[float], c: float, verification: Sequence[flo
     """
     if not 1 <= len(verification) - 1 <= len(acceptance):
         raise ValueError(
-            f"there must be a cost V(gamma) of 0, 1, ... guesses, at most {len(acceptance)}, "
+            f"there must be a cost V of 0, 1, ... guesses, at most {len(acceptance)}, "
             f"got {len(verification)} costs"
         )
     gains = [speedup(acceptance[:gamma], c, cost) for gamma, cost in enumerate(verification)]
@@ -96,7 +96,7 @@ class AdaptiveGamma:
 
     Attributes:
         c: time of a step of the drafter, in steps of the target.
-        verification: V(0) = 1, V(1), ...: one more than the most guesses that are made.
+        verification: V(1) = 1, V(2), ...: of 0, 1, ... guesses, up to the most that are made.
 
     Raises:
         ValueError: costs that are not above 0, or of no guess.

@@ -206,6 +206,9 @@ def test_many_texts_leave_little_only_where_that_was_seen() -> None:
     clear = BatchExplorer({1: (slow, fast), 8: (fast, slow)})
     assert clear.chart().headline == "Many texts at once leave little for guesses to gain"
     wild = Measured(150, 60, 300)
+    late = BatchExplorer({1: (slow, wild), 8: (fast, slow)})
+    assert late.chart().headline == "Guesses lose with 8 texts at once"
+    assert "0.67 times as many: it loses" in late.summary()
     noisy = BatchExplorer({1: (slow, wild), 8: (wild, slow)})
     assert noisy.chart().headline == "Not decided on this machine now: speed-up (times)"
     assert noisy.readout.text.startswith("Not decided on this machine now")
@@ -310,8 +313,8 @@ def test_batches_are_shown_as_gain_and_as_rates() -> None:
     assert (base.y, gain.y, mark.y) == ((100, 400), (150, 300), (300,))
     explorer.controls["batch"].value = 1
     assert explorer.summary() == (
-        "1 texts at once: 100 tokens a second plain, 150 with guesses, 1.50 times as many "
-        "(measured)."
+        "1 texts at once: 100 tokens a second plain, 150 with guesses, 1.50 times as many: "
+        "it gains (measured)."
     )
     assert explorer.view.layout.annotations[0].text == "tokens a second"
 

@@ -32,13 +32,15 @@ MEASURING = {
     "01_decoding": ["decoding-07", "01a51c03", "decoding-19"],
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
     "03_roofline": [
-        *(f"roofline-{n:02d}" for n in (9, 17, 20, 23, 26)),
-        *("03400f08", "roofline-29", "roofline-41", "roofline-45"),
+        *(f"roofline-{n:02d}" for n in (9, 17, 20, 23)),
+        *("03400f15", "roofline-26", "03400f08", "roofline-29", "03400f16"),
+        *("roofline-41", "roofline-45"),
     ],
     "04_speculative": ["speculative-20", "speculative-23"],
     "05_speedup": [
         *("speedup-09", "speedup-19", "4be1c7d2"),
         *(f"speedup-{n}" for n in (22, 25, 34, 37, 51)),
+        "5a0c0004",
     ],
     "07_jacobi": ["jacobi-08", "jacobi-20", "jacobi-52"],
     "08_lookahead": [f"lookahead-{n:02d}" for n in (9, 25, 60, 61)],
@@ -51,7 +53,7 @@ MEASURING = {
     ],
     "11_gptq": ["gptq-08b", "gptq-30"],
     "12_scaling": ["scaling-23c"],
-    "14_serving": [f"serving-{n:02d}" for n in (9, 28, 30, 33, 37, 45)],
+    "14_serving": [f"serving-{n:02d}" for n in (9, 70, 28, 30, 33, 37, 45)],
     "15_public_model": ["public-53"],
 }
 

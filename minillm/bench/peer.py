@@ -14,7 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ class Peer:
 
     def greedy(self, prompt: list[int], count: int) -> list[int]:
         """The next `count` tokens, by `generate`."""
-        tokens: list[int] = self._ask(_generate, prompt, count, {})
+        tokens: list[int] = self._ask(_generate, prompt, count)
         return tokens
 
     def assisted(self, prompt: list[int], count: int, gamma: int) -> list[int]:
@@ -67,12 +66,13 @@ def peer(name: str, draft: str | None = None) -> Iterator[Peer]:
         def ask(call: Callable[..., Any], *given: Any) -> Any:
             return process.submit(call, *given).result()
 
-        inherited = {key: value for key, value in os.environ.items() if key not in _WAITING}
-        with patch.dict(os.environ, inherited, clear=True):
-            try:
-                ask(_load, name, draft, torch.get_num_threads())
-            except Exception as error:  # whatever another version of it raises
-                raise UnmeasuredError(f"transformers does not run: {error}") from error
+        ours = {key: os.environ.pop(key) for key in _WAITING if key in os.environ}
+        try:
+            ask(_load, name, draft, torch.get_num_threads())
+        except Exception as error:  # whatever another version of it raises
+            raise UnmeasuredError(f"transformers does not run: {error}") from error
+        finally:
+            os.environ.update(ours)
         yield Peer(ask)
 
 
@@ -107,7 +107,7 @@ def _folder(name: str) -> Iterator[Path]:
 
 
 @torch.inference_mode()
-def _generate(prompt: list[int], count: int, more: dict[str, Any]) -> list[int]:
+def _generate(prompt: list[int], count: int, **more: Any) -> list[int]:
     tokens = torch.tensor([prompt])
     text: Tensor = _loaded["model"].generate(
         tokens,
@@ -124,7 +124,7 @@ def _assisted(prompt: list[int], count: int, gamma: int) -> list[int]:
     settings.num_assistant_tokens = gamma
     settings.num_assistant_tokens_schedule = "constant"
     settings.assistant_confidence_threshold = 0.0
-    return _generate(prompt, count, {"assistant_model": _loaded["draft"]})
+    return _generate(prompt, count, assistant_model=_loaded["draft"])
 
 
 @torch.inference_mode()

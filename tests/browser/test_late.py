@@ -1,5 +1,7 @@
 """A page that is busy while its widgets load, as on two cores with a model at work."""
 
+from collections.abc import Iterator
+
 import pytest
 from lab import LabPage, write_cells
 from playwright.sync_api import expect
@@ -23,14 +25,19 @@ explorer
 """
 NO_TIME = """
 const timeout = AbortSignal.timeout;
-AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms === 2000 ? 0 : ms); // anywidget's limit
+window.late = 0;
+AbortSignal.timeout = (ms) => {
+    window.late += ms === 2000;
+    return timeout.call(AbortSignal, ms === 2000 ? 0 : ms); // anywidget's limit
+};
 """
 
 
 @pytest.fixture
-def late_page(lab_page: LabPage) -> LabPage:
+def late_page(lab_page: LabPage) -> Iterator[LabPage]:
     lab_page.page.add_init_script(NO_TIME)
-    return lab_page
+    yield lab_page
+    assert lab_page.page.evaluate("window.late") > 0  # the limit is still 2000
 
 
 def test_a_widget_that_loads_late_hears_the_kernel(late_page: LabPage):

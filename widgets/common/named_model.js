@@ -35,8 +35,4 @@ function render({ model, el }) {
   };
 }
 
-function initialize(context) {
-  globalThis["minillm.hear"](context);
-}
-
-export default { initialize, render };
+export default { initialize: (context) => void globalThis["minillm.hear"](context), render };

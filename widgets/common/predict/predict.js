@@ -165,8 +165,4 @@ function render({ model, el }) {
   return () => model.off("change", show);
 }
 
-function initialize(context) {
-  globalThis["minillm.hear"](context);
-}
-
-export default { initialize, render };
+export default { initialize: (context) => void globalThis["minillm.hear"](context), render };

@@ -39,9 +39,7 @@ def rows_in_a_window(answer: Any) -> Verdict:
         n * w: "That charges every pass for a full window; early passes see a shorter text.",
         sum(seen) + w: "Nearly: the last token is written, but no pass has to see it.",
         sum(seen) - w: "Nearly: one pass is missing. Each token that is written takes one.",
-        p
-        + n
-        - 1: "That is the work with a cache, the next lesson. Here each pass sees its whole window.",
+        p + n - 1: "That is the work with a cache, the next lesson. Here a pass sees its window.",
     }
     if answer == sum(seen):
         return right(

@@ -186,6 +186,8 @@ def _reads(statement: ast.stmt) -> set[str]:
 
     >>> sorted(_reads(ast.parse("y = [f(a, b) for a in x]").body[0]))
     ['b', 'f', 'x']
+    >>> sorted(_reads(ast.parse("y |= x").body[0]))
+    ['x', 'y']
     """
     nodes = list(ast.walk(statement))
     own = {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -193,7 +195,8 @@ def _reads(statement: ast.stmt) -> set[str]:
     own |= {n for node in nodes if isinstance(node, ast.FunctionDef) for n in _names(node)}
     own |= {n for node in nodes if isinstance(node, ast.For) for n in _names(node.target)}
     own |= {node.name for node in nodes if isinstance(node, ast.ExceptHandler) and node.name}
-    return {n for n in _names(statement, ast.Load) if n not in own}
+    grown = {n for node in nodes if isinstance(node, ast.AugAssign) for n in _names(node.target)}
+    return ({*_names(statement, ast.Load)} | grown) - own
 
 
 def _binds(statement: ast.stmt) -> set[str]:

@@ -68,7 +68,6 @@ def test_a_folder_with_something_in_it_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["gradebook.db"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_unanswered_homework_runs_to_its_end(path: Path, folder: Path) -> None:
     notebook = json.loads((folder / "otter" / path.stem / path.name).read_text())

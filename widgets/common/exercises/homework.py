@@ -204,9 +204,13 @@ def _binds(statement: ast.stmt) -> set[str]:
 
     >>> sorted(_binds(ast.parse("for x in y: z[x] = a = x").body[0]))
     ['a', 'x', 'z']
+    >>> sorted(_binds(ast.parse("from x import y, z as a").body[0]))
+    ['a', 'y']
     """
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {name.asname or name.name for name in statement.names}
     items = [node for node in ast.walk(statement) if isinstance(node, ast.Subscript)]
     stored = [node.value for node in items if isinstance(node.ctx, ast.Store)]
     targets = [n.target for n in ast.walk(statement) if isinstance(n, ast.comprehension)]

@@ -1,6 +1,6 @@
 """What a card did: the record that `minillm bench --device cuda` wrote, in words for the lessons.
 
-The package carries the record where somebody had a card; where nobody had, it says so.
+The package carries the record where somebody had a card; where nobody had, lessons say nothing.
 """
 
 from pathlib import Path
@@ -20,19 +20,11 @@ _SENTENCES = {
     "batches": "in batches of {batch}: {differing} of {texts} texts differ from those alone",
 }
 PARTS = tuple(_SENTENCES)
-_NONE = (
-    "recorded: no card yet. `minillm bench --device cuda`, run on a machine with one,"
-    " writes the record."
-)
 
 
 def recorded_card(part: str) -> str:
-    """One part of the shipped record ("tokens", "guesses", "matrices", "batches"), or that none is.
-
-    >>> print(recorded_card("tokens").split(":")[0])
-    recorded
-    """
-    return said_of(read_json(RECORD), part) if RECORD.exists() else _NONE
+    """One part of the shipped record ("tokens", "guesses", "matrices", "batches"); "" without one."""
+    return said_of(read_json(RECORD), part) + "\n" if RECORD.exists() else ""
 
 
 def said_of(record: dict[str, Any], part: str) -> str:

@@ -49,7 +49,7 @@ MEASURING = {
     ],
     "10_quantization": [
         *(f"quantization-{n}" for n in (10, "11b", 13, 30)),
-        *("7ad1c5e0", "quantization-33", "5a9f7c14", "quantization-41"),
+        *("7ad1c5e0", "5a9f7c14", "quantization-41"),
     ],
     "11_gptq": ["gptq-08b", "gptq-30"],
     "12_scaling": ["scaling-23c"],

@@ -17,36 +17,35 @@ __all__ = ["advantage", "check", "hint"]
 @exercise(
     "10.1",
     hints=[
-        "A group of 64 weights: 64 codes of 4 bits, and one scale of 32.",
+        "A group of 128 weights: 128 codes of 4 bits, one scale of 16, one zero point of 4.",
         "Bits of the group over the weights of the group.",
-        "MXFP4 has blocks of 32 and a scale of one byte.",
+        "A weight of 5 bits has one bit more than its code: 20 bits for how many weights?",
     ],
 )
 def stored(answer: Any) -> Verdict:
-    """Bits a weight of NF4 in groups of 64, of MXFP4, and MB of a 4096 x 4096 matrix in NF4."""
+    """Bits a weight of int4 with zero points, MB of a 4096 x 4096 matrix, the group of 5 bits."""
     if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return wrong("Expected three numbers: bits in NF4, bits in MXFP4, MB in NF4.")
-    nf4, mx, size = map(float, answer)
-    if not math.isclose(nf4, 4.5):
-        why = {4.0: "And the scales?", 4.25: "The scale has 32 bits here, not 16."}
-        look = why.get(nf4, "64 codes and one scale: how many bits, over how many weights?")
-        return wrong(f"NF4: {nf4:g} bits is not it.", look)
-    if not math.isclose(mx, 4.25):
-        why = {4.0: "And the scales?", 5.0: "The scale is one byte: a power of two."}
-        look = why.get(mx, "32 codes and one byte: how many bits, over how many weights?")
-        return wrong(f"MXFP4: {mx:g} bits is not it.", look)
-    true = 4096 * 4096 * 4.5 / 8 / 1e6
-    if not math.isclose(size, true, rel_tol=0.01):
+        return wrong("Expected three numbers: bits a weight, MB, weights of a group.")
+    bits, size, group = map(float, answer)
+    if not math.isclose(bits, true := 4 + 20 / 128, rel_tol=1e-3):
+        why = {4.0: "And the scales?", 4.125: "And the zero points?", 24.0: "Of a whole group?"}
+        look = why.get(bits, "128 codes, a scale, a zero point: bits, over how many weights?")
+        return wrong(f"{bits:g} bits is not it.", look)
+    if not math.isclose(size, whole := 4096 * 4096 * true / 8 / 1e6, rel_tol=0.005):
         mistakes = {
-            true * 8: "These are bits; eight are a byte.",
+            whole * 8: "These are bits; eight are a byte.",
             4096 * 4096 / 2e6: "And the scales?",
         }
-        told = [why for x, why in mistakes.items() if math.isclose(size, x, rel_tol=0.01)]
+        told = [why for x, why in mistakes.items() if math.isclose(size, x, rel_tol=0.005)]
         look = told[0] if told else "Weights times bits, over 8, over a million."
         return wrong(f"{size:g} MB is not it.", look)
+    if group != 20:
+        why = {16: "And the zero point?", 4: "And the scale?"}
+        look = why.get(int(group), "A group shares 20 bits. When is a weight's share one bit?")
+        return wrong(f"A group of {group:g} is not it.", look)
     return right(
-        f"4.5 bits, 4.25 bits, {true:.2f} MB.",
-        "In 16 bits the matrix has 33.55 MB: a factor of 3.56, not 4. Scales are bits too.",
+        f"{true} bits, {whole:.2f} MB, groups of 20.",
+        "In 16 bits the matrix has 33.55 MB: a factor of 3.85, not 4. Scales are bits too.",
     )
 
 

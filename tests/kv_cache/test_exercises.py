@@ -106,26 +106,27 @@ def test_a_ring_says_what_was_expected() -> None:
     assert sorted_ones.says == "ring(written=5, window=3): expected [3, 4, 2], got [2, 3, 4]."
 
 
-@pytest.mark.parametrize(
-    ("answer", "grade"), [(60570, "right"), (60_000, "right"), (74_073, "right"), (8192, "wrong")]
-)
-def test_tokens_on_a_card(answer: float, grade: str) -> None:
-    assert judge("02.3", answer).grade == grade
+@pytest.mark.parametrize("answer", [107, 107.79, 132, torch.tensor(107)])
+def test_chats_on_a_card(answer: float) -> None:
+    assert judge("02.3", answer).grade == "right"
+    assert judge("02.3", answer).says == "107 chats; 132 if the 24 are GiB."
 
 
 @pytest.mark.parametrize(
     ("answer", "helps"),
     [
-        (183_105, "no room for the weights"),
-        (121_838, "2 bytes a parameter"),
-        (15_142, "kv heads"),
-        (121_141, "bytes"),
-        (30_285, "16 bits"),
-        (200_000, "minus the weights"),
-        (-1, "Do the weights fit?"),
+        (29, "in every chat"),
+        (110, "but it is kept"),
+        (331, "no room for the weights"),
+        (24, "kv heads"),
+        (52, "16 bits"),
+        (218, "both a key and a value"),
+        (108, "does not fit entirely"),
+        (5000, "minus one beginning"),
+        (-1, "minus one beginning"),
     ],
 )
-def test_tokens_on_a_card_mistaken(answer: float, helps: str) -> None:
+def test_chats_on_a_card_mistaken(answer: float, helps: str) -> None:
     verdict = judge("02.3", answer)
     assert verdict.grade == "wrong"
     assert helps in verdict.look

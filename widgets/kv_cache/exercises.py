@@ -20,6 +20,7 @@ __all__ = ["CARD", "LLAMA_3_8B", "PARAMETERS", "check", "hint"]
 
 PARAMETERS = 8_030_261_248
 CARD = 24 * 10**9  # bytes of a card of 24 GB
+CHAT, SHARED = 2048, 1500  # 02.3: tokens of a chat, and of the beginning that all share
 EDITS = (  # 02.1: the text in the cache, and the text that is wanted
     ([5, 6, 7, 8, 9], [5, 6, 1, 8, 9, 4]),  # a token replaced
     ([5, 6, 7, 8], [5, 1, 6, 7, 8]),  # one put in
@@ -158,37 +159,40 @@ def _why_ring(got: list[Any], true: list[int], written: int, window: int) -> str
 @exercise(
     "02.3",
     hints=[
-        "What is left of the card once the weights are loaded?",
-        "The weights take 2 bytes a parameter in 16 bits.",
+        "What is left of the card once the weights are loaded, at 2 bytes a parameter?",
         "Divide what is left by the bytes of a token: 2 x layers x kv heads x head dim numbers.",
+        "Of these tokens the beginning takes 1,500, once. How many does each chat add?",
     ],
 )
-def tokens_on_a_card(answer: Any) -> Verdict:
-    """Tokens of LLAMA_3_8B, weights and cache in 16 bits, that fit into CARD bytes."""
-    answer = float(answer)
-    token = kv_bytes(LLAMA_3_8B, 1, torch.float16)
-    true = (CARD - 2 * PARAMETERS) / token
+def chats_on_a_card(answer: Any) -> Verdict:
+    """Chats of LLAMA_3_8B with one beginning that fit into CARD bytes, all in 16 bits."""
+    answer, token = float(answer), kv_bytes(LLAMA_3_8B, 1, torch.float16)
+    left = (CARD - 2 * PARAMETERS) / token
     gibibytes = (24 * 2**30 - 2 * PARAMETERS) / token
     mistakes = {
-        CARD / token: "That leaves no room for the weights: load them first.",
-        true / 4: "The cache is too large by 4: kv heads are stored, not query heads.",
-        true * 2: "Twice as many: the weights take 2 bytes a parameter, and a token leaves both a "
-        "key and a value of 2 bytes a number.",
-        true / 8: "That is what each row gets at batch 8; the question is about one text.",
-        true / 2: "The cache is too large by 2: 16 bits are 2 bytes.",
+        left / CHAT: "That keeps the beginning in every chat: its keys and values are the same.",
+        left / (CHAT - SHARED): "The beginning is kept once, but it is kept.",
+        _chats(CARD / token): "That leaves no room for the weights: load them first.",
+        _chats(left / 4): "The cache is too large by 4: kv heads are stored, not query heads.",
+        _chats(left / 2): "The cache is too large by 2: 16 bits are 2 bytes.",
+        _chats(left * 2): "A token leaves both a key and a value, of 2 bytes a number.",
+        _chats(left) + 1: "The last one does not fit entirely.",
     }
-    if abs(answer / true - 1) < 0.01 or abs(answer / gibibytes - 1) < 0.01:
+    if int(answer) in (int(_chats(left)), int(_chats(gibibytes))):
         return right(
-            f"About {true:,.0f} tokens; {gibibytes:,.0f} if the 24 are counted in GiB.",
-            f"That is one text, or {true / 8192:.1f} of 8,192 tokens each. Activations take their "
-            "share as well, so a real engine stops earlier.",
+            f"{int(_chats(left))} chats; {int(_chats(gibibytes))} if the 24 are GiB.",
+            f"Without sharing it would be {int(left / CHAT)}. Activations take their share as "
+            "well, so a real engine stops earlier. Lesson 14 shows how blocks are shared.",
         )
-    if answer <= 0:
-        return wrong(f"Expected a number of tokens, got {answer:,.0f}.", "Do the weights fit?")
     for mistake, why in mistakes.items():
-        if abs(answer / mistake - 1) < 0.01:
-            return wrong(f"{answer:,.0f} tokens is not it.", why)
+        if int(answer) == int(mistake):
+            return wrong(f"{int(answer):,} chats is not it.", why)
     return wrong(
-        f"{answer:,.0f} tokens is too {'many' if answer > true else 'few'}.",
-        "What the card has, minus the weights, divided by the bytes of a token.",
+        f"{answer:,.0f} chats is too {'many' if answer > _chats(left) else 'few'}.",
+        "What the card has, minus the weights, minus one beginning; over what each chat adds.",
     )
+
+
+def _chats(tokens: float) -> float:
+    """How many fit into so many tokens of cache."""
+    return (tokens - SHARED) / (CHAT - SHARED)

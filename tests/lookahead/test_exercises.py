@@ -78,6 +78,12 @@ def _each_token_once(guesses: Guesses) -> Merged:
     return tokens, [[True] * len(tokens)] * len(tokens)
 
 
+def _first_token_again(guesses: Guesses) -> Merged:
+    """As many tokens as there are beginnings, all of them of one."""
+    around = range(len(merged(guesses)[0]))
+    return [guesses[0][0] for _ in around], [[r == c for c in around] for r in around]
+
+
 def _apart(guesses: Guesses) -> Merged:
     return _of(_beginnings(guesses))
 
@@ -91,13 +97,21 @@ def _changed(change: Callable[[int, int, list[list[bool]]], bool]) -> Callable[[
     return answer
 
 
+def _rows_exchanged(guesses: Guesses) -> Merged:
+    """Where all tokens are equal, what the rows see looks right."""
+    tokens, sees = merged(guesses)
+    return tokens, sees[::-1] if len({*tokens}) == 1 else sees
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
+        (_rows_exchanged, "does not see its own token 7"),
         (_same_token_at_a_place, "Equal tokens that see different ones are not the same"),
         (_each_token_once, "Equal tokens that see different ones are not the same"),
         (_apart, "6 tokens for 4 different beginnings"),
         (_apart, "is to be read once"),
+        (_first_token_again, "[1] is read twice."),
         (_changed(lambda r, c, sees: sees[c][r]), "The row looks"),
         (_changed(lambda r, c, sees: c <= r), "another guess is a rival"),
         (_changed(lambda r, c, sees: True), "another guess is a rival"),

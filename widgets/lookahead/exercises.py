@@ -144,12 +144,16 @@ def _why_merged(
         )
     if len(tokens) > len(true):
         return told, "What begins alike is to be read once, with all its tokens so far."
+    row = next((i for i in range(len(tokens)) if not sees[i][i]), None)
+    if row is not None:
+        return f"row {row} does not see its own token {tokens[row]}.", "A token sees itself."
     if sorted(_seen(tokens, [*map(list, zip(*sees, strict=True))])) == sorted(true):
         return "the table is turned.", "The row looks, the column is looked at."
-    row = next(i for i, text in enumerate(seen) if text not in true or not sees[i][i])
+    row = next((i for i, text in enumerate(seen) if text not in true), None)
+    if row is None:
+        twice = next(text for text in seen if seen.count(text) > 1)
+        return f"{list(twice)} is read twice.", "Read each beginning once, and leave none out."
     told = f"the token {tokens[row]} in row {row} sees {list(seen[row])}, no beginning of a guess."
-    if not sees[row][row]:
-        return told, "A token sees itself."
     if sum(map(sum, sees)) > sum(map(len, true)):
         return told, "Only what stands before it in its own guess: another guess is a rival."
     return told, "It sees all that stands before it in its guess, as if the guess stood alone."

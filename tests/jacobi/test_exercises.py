@@ -1,5 +1,6 @@
 """The exercises of lesson 07: right answers, and what is said of typical mistakes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,8 +60,18 @@ def stopped_at_a_guess(g: list[int], c: list[int], stop: int) -> list[int]:
     return c[: min(settled(g, c), place)]
 
 
+def both(text: Callable[..., Any]) -> Callable[..., Any]:
+    """An answer whose text may be wrong, with the rest that is right beside the true one."""
+
+    def answer(g: list[int], c: list[int], stop: int) -> tuple[Any, list[int]]:
+        true = committed(g, c, stop)
+        return text(g, c, stop), [] if true[-1] == stop else c[len(true) :]
+
+    return answer
+
+
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("text", "told"),
     [
         (lambda g, c, s: c[: 1 + sum(a == b for a, b in zip(g, c, strict=True))], "a wrong one"),
         (lambda g, c, s: committed(g, c, s)[:-1], "The first choice that differs is right as well"),
@@ -69,23 +80,42 @@ def stopped_at_a_guess(g: list[int], c: list[int], stop: int) -> list[int]:
         (lambda g, c, s: c[: settled(g, c)], "what was chosen after it is never read"),
         (lambda g, c, s: [t for t in committed(g, c, s) if t != s], "The stop token is written"),
         (lambda g, c, s: committed(g, c, s)[::-1], "without a gap"),
+        (lambda g, c, s: settled(g, c), "Expected two lists"),
+    ],
+)
+def test_committed_mistaken(text: Callable[..., Any], told: str) -> None:
+    verdict = judge("07.2", both(text))
+    assert verdict.grade == "wrong"
+    assert told in verdict.says + verdict.look
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda g, c, s: (committed(g, c, s), g[settled(g, c) :]), "read already"),
+        (lambda g, c, s: (committed(g, c, s), c[len(committed(g, c, s)) :]), "The text has ended"),
+        (lambda g, c, s: (committed(g, c, s), c), "as long as the block"),
+        (lambda g, c, s: (committed(g, c, s), []), "as long as the block"),
+        (committed, "Expected two lists"),
         (lambda g, c, s: g.reverse(), "Is there a return"),
         (lambda g, c, s: g[99], "IndexError"),
-        (lambda g, c, s: settled(g, c), "TypeError"),
         (7, "A function is asked for"),
     ],
 )
-def test_committed_mistaken(answer: Any, told: str) -> None:
+def test_the_rest_of_the_block_mistaken(answer: Any, told: str) -> None:
     verdict = judge("07.2", answer)
     assert verdict.grade == "wrong"
     assert told in verdict.says + verdict.look
 
 
 def test_committed() -> None:
-    assert judge("07.2", committed).grade == "right"
-    assert judge("07.2", lambda g, c, s: tuple(committed(g, c, s))).grade == "right"
-    assert judge("07.2", lambda g, c, s: torch.tensor(committed(g, c, s))).grade == "right"
-    assert judge("07.2", stopped_at_a_guess).grade == "right"  # a wrong guess ends it anyway
+    for text in (
+        committed,
+        lambda g, c, s: tuple(committed(g, c, s)),
+        lambda g, c, s: torch.tensor(committed(g, c, s)),
+        stopped_at_a_guess,  # a wrong guess ends it anyway
+    ):
+        assert judge("07.2", both(text)).grade == "right"
     assert judge("07.2", ...).grade == "open"
 
 

@@ -1,6 +1,7 @@
 """The exercises of lesson 02: right answers, and what is said of typical mistakes."""
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -15,23 +16,52 @@ from widgets.common.exercises import (
 from widgets.kv_cache import exercises
 
 
+def _common(old: list[int], new: list[int]) -> int:
+    return len([*takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))])
+
+
+def _mended(old: list[int], new: list[int]) -> int:
+    return min(_common(old, new), len(new) - 1)
+
+
+def _reusable(old: list[int], new: list[int]) -> int:
+    return sum(before == now for before, now in zip(old, new, strict=False))
+
+
 @pytest.mark.parametrize(
-    ("answer", "helps"),
+    ("answer", "says"),
     [
-        (524288, "share one key and value"),
-        (65536, "both key and value"),
-        (262144, "4 bytes"),
-        (32768, "A quarter"),
-        (4096, "one layer"),
-        (1048576, "32 bits and every query head"),
-        (1, "Multiply"),
+        (_reusable, "has seen another past"),
+        (lambda old, new: min(_reusable(old, new), len(new) - 1), "has seen another past"),
+        (lambda old, new: len({*old} & {*new}), "has seen another past"),
+        (_common, "the last token of `new` has to go through in any case"),
+        (lambda old, new: min(_common(old, new), len(old) - 1), "All of `old` may stay"),
+        (lambda old, new: max(_mended(old, new) - 1, 0), "it may stay"),
+        (lambda old, new: 0, "[5, 6, 1, 8, 9, 4]): 0 tokens stay, and 2 may stay."),
+        (lambda old, new: len(old) + 1, "5 are cached"),
+        (lambda old, new: new.clear(), "Is there a return?"),
     ],
 )
-def test_bytes_a_token(answer: int, helps: str) -> None:
-    assert judge("02.1", 131072).grade == "right"
+def test_an_edited_text_mistaken(answer: Callable[..., Any], says: str) -> None:
     verdict = judge("02.1", answer)
     assert verdict.grade == "wrong"
-    assert helps in verdict.look
+    assert says in f"{verdict.says} {verdict.look}"
+
+
+def test_an_edited_text() -> None:
+    verdict = judge("02.1", _mended)
+    assert verdict.grade == "right"
+    assert "mere rounding" in verdict.says
+
+
+@pytest.mark.parametrize(("old", "new"), exercises.EDITS)
+def test_what_stays_is_the_most_that_leaves_the_logits_alone(
+    old: list[int], new: list[int]
+) -> None:
+    stays = _mended(old, new)
+    assert exercises._off(old, new, stays) < 1e-10
+    for more in range(stays + 1, min(len(old), len(new) - 1) + 1):
+        assert exercises._off(old, new, more) > 1e-3
 
 
 def _ring(written: int, window: int) -> list[int]:
@@ -76,26 +106,27 @@ def test_a_ring_says_what_was_expected() -> None:
     assert sorted_ones.says == "ring(written=5, window=3): expected [3, 4, 2], got [2, 3, 4]."
 
 
-@pytest.mark.parametrize(
-    ("answer", "grade"), [(60570, "right"), (60_000, "right"), (74_073, "right"), (8192, "wrong")]
-)
-def test_tokens_on_a_card(answer: float, grade: str) -> None:
-    assert judge("02.3", answer).grade == grade
+@pytest.mark.parametrize("answer", [107, 107.79, 132, torch.tensor(107)])
+def test_chats_on_a_card(answer: float) -> None:
+    assert judge("02.3", answer).grade == "right"
+    assert judge("02.3", answer).says == "107 chats; 132 if the 24 are GiB."
 
 
 @pytest.mark.parametrize(
     ("answer", "helps"),
     [
-        (183_105, "no room for the weights"),
-        (121_838, "2 bytes a parameter"),
-        (15_142, "kv heads"),
-        (121_141, "bytes"),
-        (30_285, "16 bits"),
-        (200_000, "minus the weights"),
-        (-1, "Do the weights fit?"),
+        (29, "in every chat"),
+        (110, "but it is kept"),
+        (331, "no room for the weights"),
+        (24, "kv heads"),
+        (52, "16 bits"),
+        (218, "both a key and a value"),
+        (108, "does not fit entirely"),
+        (5000, "minus one beginning"),
+        (-1, "minus one beginning"),
     ],
 )
-def test_tokens_on_a_card_mistaken(answer: float, helps: str) -> None:
+def test_chats_on_a_card_mistaken(answer: float, helps: str) -> None:
     verdict = judge("02.3", answer)
     assert verdict.grade == "wrong"
     assert helps in verdict.look

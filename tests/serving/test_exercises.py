@@ -1,10 +1,14 @@
 """The exercises of lesson 14: right answers, and what is said of typical mistakes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+from minillm.checkpoint import load
+from minillm.serving import Engine
+from minillm.serving.replay import one_each, serve, serve_in_batches
+from minillm.serving.workload import Asked
 from widgets.common.exercises import judge
 from widgets.serving import exercises
 
@@ -27,42 +31,42 @@ def test_texts_on_a_card(answer: Any, grade: str, says: str) -> None:
     assert says in f"{verdict.says} {verdict.look}"
 
 
-def chunked(unread: list[int], budget: int) -> list[int]:
-    left = max(budget - unread.count(1), 0)
-    reads = []
-    for n in unread:
-        reads.append(1 if n == 1 else min(n, left))
-        if n > 1:
-            left -= reads[-1]
-    return reads
-
-
-def in_order(unread: list[int], budget: int) -> list[int]:
-    reads = []
-    for n in unread:
-        reads.append(min(n, budget))
-        budget -= reads[-1]
-    return reads
+GROUPED = [40] * 4 + [1] * 8
+MIXED = [40, 1, 1, 1, 40, 1, 1, 1, 40, 40, 1, 1]
 
 
 @pytest.mark.parametrize(
     ("answer", "grade", "says"),
     [
-        (chunked, "right", "never wait"),
-        (lambda unread, budget: tuple(chunked(unread, budget)), "right", ""),
-        (lambda unread, budget: list(unread), "wrong", "all of every prompt"),
-        (in_order, "wrong", "must not wait"),
-        (lambda unread, budget: [min(n, budget) for n in unread], "wrong", "more than its budget"),
-        (lambda unread, budget: chunked(unread[::-1], budget)[::-1], "wrong", "order of arrival"),
-        (lambda unread, budget: chunked(unread, budget)[1:], "wrong", "each request"),
-        (lambda unread, budget: unread.sort(), "wrong", "a return"),
-        (lambda unread, budget: [min(n, 1) for n in unread], "wrong", "within what is left"),
+        ((..., ...), "open", ""),
+        ((GROUPED, MIXED), "right", "42 and 42 steps grouped, 120 and 43 mixed"),
+        ([torch.tensor(GROUPED), torch.tensor(MIXED)], "right", ""),
+        ((GROUPED[::-1], MIXED[::-1]), "right", ""),
+        ((MIXED, GROUPED), "wrong", "orders are exchanged"),
+        (([40] * 12, [40] * 12), "wrong", "order changes nothing"),
+        (([40] * 3 + [1] * 9, [40, 1, 1, 1] * 3), "wrong", "[40, 40, 40, 1] rows wait 39 steps"),
+        ((GROUPED, GROUPED), "wrong", "1 of 3 batches have a wish above 20"),
+        (([40] * 8 + [1] * 4, [40, 40, 40, 1] * 2 + [40, 40, 1, 1]), "wrong", "fewer of them long"),
+        ((GROUPED, [40, 2, 1, 1] * 3), "wrong", "Only the order may differ"),
+        ((GROUPED[1:], MIXED[1:]), "wrong", "expected 12 wishes"),
+        (([99, *GROUPED[1:]], [99, *MIXED[1:]]), "wrong", "from 1 to 40"),
+        (([0, *GROUPED[1:]], [0, *MIXED[1:]]), "wrong", "from 1 to 40"),
+        ((GROUPED,), "wrong", "two lists"),
     ],
 )
-def test_a_plan_with_chunks(answer: Callable[..., Any], grade: str, says: str) -> None:
+def test_two_orders(answer: Any, grade: str, says: str) -> None:
     verdict = judge("14.2", answer)
     assert verdict.grade == grade
     assert says in f"{verdict.says} {verdict.look}"
+
+
+@pytest.mark.parametrize("wishes", [[4, 24, 4, 4, 4, 24, 4, 4], [3, 1, 2, 5, 1, 4, 2], GROUPED])
+def test_the_steps_of_a_queue_are_those_of_the_engine(wishes: list[int]) -> None:
+    model, _ = load("stories-draft")
+    asked = [Asked(0, (5 + i,), more) for i, more in enumerate(wishes)]
+    static = serve_in_batches(model, asked, rows=4, clock=one_each)
+    continuous = serve(Engine(model, blocks=99, rows=4), asked, clock=one_each)
+    assert exercises.steps(wishes) == (static.end, continuous.end)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def counted(answer: Any) -> Verdict:
 
 _CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices; the stop token is STOP
     "the first choice differs": ([7, 8, 9, 4], [5, 8, 9, 4]),
-    "two guesses are right": ([5, 6, 9, 4], [5, 6, 7, 4]),
+    "two guesses are right": ([5, 6, 9, 4, 1], [5, 6, 7, 4, 2]),
     "all are right": ([5, 6, 7], [5, 6, 7]),
     "a stop among right guesses": ([5, 0, 7, 8], [5, 0, 7, 8]),
     "the first choice that differs is the stop": ([5, 6, 7], [5, 0, 7]),
@@ -102,17 +102,26 @@ _CASES: dict[str, tuple[list[int], list[int]]] = {  # guesses, choices; the stop
     ],
 )
 def commit(answer: Any) -> Verdict:
-    """A function (guesses, choices, stop) -> the choices that become text."""
+    """A function (guesses, choices, stop) -> (choices that become text, guesses still to read)."""
     for name, (guesses, chosen) in _CASES.items():
         got = run(answer, list(guesses), list(chosen), STOP)
         if got is None:
-            return wrong("Expected a list of tokens, got nothing.", "Is there a return?")
-        true, tokens = _committed(guesses, chosen), [index(token) for token in got]
+            return wrong("Expected two lists of tokens, got nothing.", "Is there a return?")
+        if not isinstance(got, tuple | list) or len(got) != 2 or isinstance(got[0], int):
+            return wrong("Expected two lists: what becomes text, and the guesses for the rest.")
+        tokens, rest = ([index(token) for token in part] for part in got)
+        true = _committed(guesses, chosen)
+        call = f"committed({guesses}, {chosen}, {STOP}), {name}"
         if tokens != true:
-            told = f"committed({guesses}, {chosen}, {STOP}), {name}: expected {true}, got {tokens}."
+            told = f"{call}: expected {true} as text, got {tokens}."
             return wrong(told, _why_committed(tokens, guesses, chosen))
+        left = [] if true[-1] == STOP else chosen[len(true) :]
+        if rest != left:
+            told = f"{call}: expected {left} as the next guesses, got {rest}."
+            return wrong(told, _why_rest(rest, true, guesses))
     return right(
-        "The settled choices, up to the stop token: decode_jacobi commits the same.",
+        "The settled choices, up to the stop token, and what is left of the block: decode_jacobi "
+        "does the same.",
         "Two public decoders ran past a stop among accepted guesses: lesson 04, section 6.",
     )
 
@@ -139,6 +148,14 @@ def _why_committed(got: list[int], guesses: list[int], chosen: list[int]) -> str
     if got != chosen[: len(got)]:
         return "Only choices become text, from the first one on and without a gap."
     return _why_settled(len(got), guesses, chosen)
+
+
+def _why_rest(got: list[int], true: list[int], guesses: list[int]) -> str:
+    if true[-1] == STOP:
+        return "The text has ended: no pass reads anything after the stop."
+    if got == guesses[len(true) :]:
+        return "These were read already. What the pass chose there is the better guess."
+    return "The choices behind the settled ones, as long as the block."
 
 
 def _why_settled(got: int, guesses: list[int], chosen: list[int]) -> str:

@@ -1,56 +1,110 @@
-"""The checks of lesson 02: bytes a token, a ring of slots, and where a card runs out."""
+"""The checks of lesson 02: what an edit leaves of a cache, a ring, and where a card runs out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from minillm.checkpoint import load
 from minillm.data.public_models import LLAMA_3_8B
-from minillm.kv_cache import kv_bytes
+from minillm.kv_cache import KVCache, kv_bytes
+from minillm.transformer import Transformer
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 
 __all__ = ["CARD", "LLAMA_3_8B", "PARAMETERS", "check", "hint"]
 
 PARAMETERS = 8_030_261_248
 CARD = 24 * 10**9  # bytes of a card of 24 GB
+CHAT, SHARED = 2048, 1500  # 02.3: tokens of a chat, and of the beginning that all share
+EDITS = (  # 02.1: the text in the cache, and the text that is wanted
+    ([5, 6, 7, 8, 9], [5, 6, 1, 8, 9, 4]),  # a token replaced
+    ([5, 6, 7, 8], [5, 1, 6, 7, 8]),  # one put in
+    ([5, 6, 7], [5, 6, 7]),  # nothing changed
+    ([5, 6], [5, 6, 7, 8]),  # gone on
+    ([5, 6, 7, 8], [5, 6]),  # cut
+    ([5, 6, 7], [1, 6, 7]),  # another beginning
+    ([5], [5]),
+)
 
 
 @exercise(
     "02.1",
     hints=[
-        "What does one token store in one layer? A key and a value for each key/value head.",
-        "Llama 3 8B shares each key and value among 4 query heads: only 8 heads are stored.",
-        "2 x layers x kv heads x head dim is elements; each takes 2 bytes in 16 bits.",
+        "Take an edit in the middle: which of the cached tokens have seen the same past as in "
+        "`new`?",
+        "Take a text that was not edited at all: what goes through the layers then?",
+        "Count the common beginning, up to the first difference, and leave the last token of "
+        "`new` to go through.",
     ],
 )
-def bytes_a_token(answer: Any) -> Verdict:
-    """Bytes that one token adds to the cache of LLAMA_3_8B in 16 bits."""
-    config = LLAMA_3_8B
-    true = kv_bytes(config, 1, torch.float16)
-    group = config.num_attention_heads // config.num_key_value_heads
-    mistakes = {
-        true * group: f"That stores every query head. {group} of them share one key and value.",
-        true // 2: "Half: are both key and value in, and is each element counted as 2 bytes?",
-        true // 4: "A quarter: count key and value, and 2 bytes for each element.",
-        true * 2: "Double: either an element was counted as 4 bytes, or the query heads were "
-        "counted and a factor 2 forgotten.",
-        true * group * 2: "Eight times too much: bits instead of bytes, or 32 bits and every "
-        "query head.",
-        true // config.num_hidden_layers: "That is one layer. Every layer keeps its own.",
-    }
-    if answer == true:
-        return right(
-            f"{true:,} bytes, 2 x 32 x 8 x 128 x 2: kv_bytes says the same.",
-            f"With a key and value for every query head it would be {true * group:,}.",
-        )
-    return wrong(
-        f"Expected the bytes of one token over all layers, got {answer:,}.",
-        mistakes.get(
-            answer, "Multiply: key and value, layers, kv heads, head dim, bytes a number."
-        ),
+def mended(answer: Any) -> Verdict:
+    """A function (old, new) -> how many cached tokens of `old` may stay to continue `new`."""
+    for old, new in EDITS:
+        got = run(answer, list(old), list(new))
+        if got is None:
+            return wrong("Expected a number of tokens, got nothing.", "Is there a return?")
+        stays, true = int(got), _stays(old, new)
+        if stays != true:
+            told = f"mended({old}, {new}): {stays} tokens stay, and {_then(old, new, stays)}."
+            return wrong(told, _why_mended(old, new, stays))
+    old, new = EDITS[0]
+    error = _off(old, new, _stays(old, new))
+    return right(
+        f"What stays is right: the next token's logits are off by {error:.0e}, mere rounding.",
+        "Engines do so with each turn of a chat. So what changes often, such as the date, belongs "
+        "late in a prompt.",
     )
+
+
+def _stays(old: Sequence[int], new: Sequence[int]) -> int:
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(old, new[:-1], strict=False))
+    return sum(1 for _ in alike)
+
+
+def _then(old: Sequence[int], new: Sequence[int], stays: int) -> str:
+    """What comes of it."""
+    if not 0 <= stays <= len(old):
+        return f"{len(old)} are cached"
+    if stays >= len(new):
+        return "nothing is left to go through the layers"
+    if stays > _stays(old, new):
+        return f"the next token's logits are off by {_off(old, new, stays):.2g}"
+    return f"{_stays(old, new)} may stay"
+
+
+def _why_mended(old: Sequence[int], new: Sequence[int], stays: int) -> str:
+    true = _stays(old, new)
+    if stays >= len(new):
+        return "Logits come out of a pass: the last token of `new` has to go through in any case."
+    if stays > true:
+        return (
+            "Behind the first difference a token may be the same, but it has seen another past. "
+            "So its keys and values are others."
+        )
+    if len(old) == true > stays:
+        return "All of `old` may stay: the last token of `new` is not among it."
+    return "A token before the first difference has seen the same past: it may stay."
+
+
+@torch.inference_mode()
+def _off(old: Sequence[int], new: Sequence[int], stays: int) -> float:
+    """The largest error of the logits after `new`, if so many cached tokens of `old` stay."""
+    model = _model()
+    cache = KVCache(model.config, 1, len(old) + len(new), dtype=torch.float64)
+    model(torch.tensor([old]), cache)
+    cache.truncate([stays])
+    reused = model(torch.tensor([new[stays:]]), cache)[0, -1]
+    return (reused - model(torch.tensor([new]))[0, -1]).abs().max().item()
+
+
+@cache
+def _model() -> Transformer:
+    return load("stories-draft", dtype=torch.float64)[0]
 
 
 @exercise(
@@ -105,37 +159,40 @@ def _why_ring(got: list[Any], true: list[int], written: int, window: int) -> str
 @exercise(
     "02.3",
     hints=[
-        "What is left of the card once the weights are loaded?",
-        "The weights take 2 bytes a parameter in 16 bits.",
-        "Divide what is left by the bytes that one token adds to the cache (exercise 02.1).",
+        "What is left of the card once the weights are loaded, at 2 bytes a parameter?",
+        "Divide what is left by the bytes of a token: 2 x layers x kv heads x head dim numbers.",
+        "Of these tokens the beginning takes 1,500, once. How many does each chat add?",
     ],
 )
-def tokens_on_a_card(answer: Any) -> Verdict:
-    """Tokens of LLAMA_3_8B, weights and cache in 16 bits, that fit into CARD bytes."""
-    answer = float(answer)
-    token = kv_bytes(LLAMA_3_8B, 1, torch.float16)
-    true = (CARD - 2 * PARAMETERS) / token
+def chats_on_a_card(answer: Any) -> Verdict:
+    """Chats of LLAMA_3_8B with one beginning that fit into CARD bytes, all in 16 bits."""
+    answer, token = float(answer), kv_bytes(LLAMA_3_8B, 1, torch.float16)
+    left = (CARD - 2 * PARAMETERS) / token
     gibibytes = (24 * 2**30 - 2 * PARAMETERS) / token
     mistakes = {
-        CARD / token: "That leaves no room for the weights: load them first.",
-        true / 4: "The cache is too large by 4: kv heads are stored, not query heads.",
-        true * 2: "Twice as many: the weights take 2 bytes a parameter, and a token leaves both a "
-        "key and a value of 2 bytes a number.",
-        true / 8: "That is what each row gets at batch 8; the question is about one text.",
-        true / 2: "The cache is too large by 2: 16 bits are 2 bytes.",
+        left / CHAT: "That keeps the beginning in every chat: its keys and values are the same.",
+        left / (CHAT - SHARED): "The beginning is kept once, but it is kept.",
+        _chats(CARD / token): "That leaves no room for the weights: load them first.",
+        _chats(left / 4): "The cache is too large by 4: kv heads are stored, not query heads.",
+        _chats(left / 2): "The cache is too large by 2: 16 bits are 2 bytes.",
+        _chats(left * 2): "A token leaves both a key and a value, of 2 bytes a number.",
+        _chats(left) + 1: "The last one does not fit entirely.",
     }
-    if abs(answer / true - 1) < 0.01 or abs(answer / gibibytes - 1) < 0.01:
+    if int(answer) in (int(_chats(left)), int(_chats(gibibytes))):
         return right(
-            f"About {true:,.0f} tokens; {gibibytes:,.0f} if the 24 are counted in GiB.",
-            f"That is one text, or {true / 8192:.1f} of 8,192 tokens each. Activations take their "
-            "share as well, so a real engine stops earlier.",
+            f"{int(_chats(left))} chats; {int(_chats(gibibytes))} if the 24 are GiB.",
+            f"Without sharing it would be {int(left / CHAT)}. Activations take their share as "
+            "well, so a real engine stops earlier. Lesson 14 shows how blocks are shared.",
         )
-    if answer <= 0:
-        return wrong(f"Expected a number of tokens, got {answer:,.0f}.", "Do the weights fit?")
     for mistake, why in mistakes.items():
-        if abs(answer / mistake - 1) < 0.01:
-            return wrong(f"{answer:,.0f} tokens is not it.", why)
+        if int(answer) == int(mistake):
+            return wrong(f"{int(answer):,} chats is not it.", why)
     return wrong(
-        f"{answer:,.0f} tokens is too {'many' if answer > true else 'few'}.",
-        "What the card has, minus the weights, divided by the bytes of a token.",
+        f"{answer:,.0f} chats is too {'many' if answer > _chats(left) else 'few'}.",
+        "What the card has, minus the weights, minus one beginning; over what each chat adds.",
     )
+
+
+def _chats(tokens: float) -> float:
+    """How many fit into so many tokens of cache."""
+    return (tokens - SHARED) / (CHAT - SHARED)

@@ -1,20 +1,24 @@
-"""The checks of lesson 08: what a pass costs, who sees whom in it, what lookahead lives on."""
+"""The checks of lesson 08: what a pass costs, guesses that begin alike, what lookahead lives on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+from minillm.checkpoint import opened
+from minillm.data.heldout import stories
 from minillm.decoding import collect, decode_cached
 from minillm.jacobi import decode_jacobi
 from minillm.lookahead.decode import decode_lookahead
-from minillm.lookahead.mask import lookahead_layout
+from minillm.lookahead.pool import NGramPool
+from minillm.tokens import encode
 from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
 from widgets.jacobi import LawModel
 from widgets.jacobi.exercises import guarded
 from widgets.jacobi.laws import Law
-from widgets.lookahead.mask import SENTENCES, Place, places, reason
 
-__all__ = ["FREE", "SIZES", "VOCABULARY", "Place", "check", "hint", "tokens_a_pass"]
+__all__ = ["FREE", "SIZES", "VOCABULARY", "check", "hint", "tokens_a_pass"]
 
 SIZES = {"W": 15, "N": 5, "G": 15}  # the authors' own, for a model of 7 billion parameters
 FREE = 40  # tokens that the machine of exercise 08.1 evaluates in the time of one
@@ -71,40 +75,107 @@ def price(answer: Any) -> Verdict:
     )
 
 
-_LAYOUTS = (((4,), 0, 0), ((1,), 2, 3), ((4, 4), 1, 2), ((3, 3, 3), 2, 3), ((5, 4), 3, 1))
-
-
 @exercise(
     "08.2",
     hints=[
-        "Take guesses first: what does a guess continue, and what may it see of itself?",
-        "Line 0 is a text: each of its tokens sees those before it and itself, nothing else.",
-        "A token of a lower line sees line 0 up to its own column, and its column down to itself.",
+        "When is what the model computes for two tokens the same? They are equal, and so is all "
+        "that they see.",
+        "So one token stands for each distinct beginning of a guess: {g[:n]}.",
+        "One beginning sees another if it starts with it.",
     ],
 )
-def mask(answer: Any) -> Verdict:
-    """A function (me, other) -> bool of two `Place`s: whether me sees other."""
-    for window, guesses, length in _LAYOUTS:
-        layout = lookahead_layout(window, guesses, length)
-        stand = places(layout)
-        for r, me in enumerate(stand):
-            for c, other in enumerate(stand):
-                got = run(answer, me, other)
-                if got is None:
-                    return wrong("Expected True or False, got nothing.", "Is there a return?")
-                true = bool(layout.mask[r, c])
-                if bool(got) != true:
-                    told = f"{_said(me)} and {_said(other)}: expected {true}, got {bool(got)}."
-                    return wrong(told, SENTENCES[reason(me, other)])
+def merged(answer: Any) -> Verdict:
+    """A function (guesses) -> (tokens, sees): each distinct beginning of a guess read once."""
+    for guesses in _ALIKE:
+        got = run(answer, [list(guess) for guess in guesses])
+        if not isinstance(got, tuple | list) or len(got) != 2:
+            return wrong("Expected two things: the tokens, and who sees whom.")
+        tokens = [int(token) for token in got[0]]
+        sees = [[bool(seen) for seen in row] for row in got[1]]
+        if {len(sees), *map(len, sees)} != {len(tokens)}:
+            return wrong(f"{len(tokens)} tokens, but the table is not so wide and so high.")
+        found = _why_merged(guesses, tokens, sees)
+        if found:
+            said, look = found
+            return wrong(f"merged({_shown(guesses)}): {said}", look)
+    apart, together = _read_in_stories()
     return right(
-        "The same as lookahead_layout, for windows and guesses of all kinds.",
-        "One mask does both branches in one pass; that is all that lookahead asks of the model.",
+        f"Each beginning is read once. The guesses for ten stories (N = 4, G = 5) have {apart:,} "
+        f"tokens, merged {together:,}.",
+        f"That spares {1 - together / apart:.0%}: n-grams of a pool rarely begin alike. Guesses of "
+        "a draft model do so more often: SpecInfer verifies such a tree (arXiv 2305.09781).",
     )
 
 
-def _said(place: Place) -> str:
-    line = f"guess {place.line}" if place.guess else f"line {place.line}"
-    return f"{line}, column {place.column}"
+Guesses = Sequence[tuple[int, ...]]
+
+_ALIKE: tuple[Guesses, ...] = (
+    [(1, 2), (3, 2)],  # the same token after another past
+    [(1, 2, 3), (1, 2, 4)],  # the same beginning
+    [(1, 2, 3), (2, 3, 1)],  # at another place
+    [(7, 7, 7)],
+    [(1, 2), (1, 2)],
+    [(1, 2, 3), (1, 4, 3), (1, 2, 5), (6, 2, 3)],
+    [],
+)
+
+
+def _beginnings(guesses: Guesses) -> set[tuple[int, ...]]:
+    return {guess[: n + 1] for guess in guesses for n in range(len(guess))}
+
+
+def _seen(tokens: Sequence[int], sees: Sequence[Sequence[bool]]) -> list[tuple[int, ...]]:
+    """What each token sees, in the order of their places: who sees fewer stands earlier."""
+    order = sorted(range(len(tokens)), key=lambda r: sum(sees[r]))
+    return [tuple(tokens[c] for c in order if row[c]) for row in sees]
+
+
+def _why_merged(
+    guesses: Guesses, tokens: list[int], sees: list[list[bool]]
+) -> tuple[str, str] | None:
+    """What is wrong with it, and where to look; None if nothing is."""
+    true, seen = _beginnings(guesses), _seen(tokens, sees)
+    if sorted(seen) == sorted(true) and all(sees[i][i] for i in range(len(tokens))):
+        return None
+    told = f"{len(tokens)} tokens for {len(true)} different beginnings."
+    if len(tokens) < len(true):
+        return told, (
+            "Equal tokens that see different ones are not the same: their keys and logits differ."
+        )
+    if len(tokens) > len(true):
+        return told, "What begins alike is to be read once, with all its tokens so far."
+    row = next((i for i in range(len(tokens)) if not sees[i][i]), None)
+    if row is not None:
+        return f"row {row} does not see its own token {tokens[row]}.", "A token sees itself."
+    if sorted(_seen(tokens, [*map(list, zip(*sees, strict=True))])) == sorted(true):
+        return "the table is turned.", "The row looks, the column is looked at."
+    row = next((i for i, text in enumerate(seen) if text not in true), None)
+    if row is None:
+        twice = next(text for text in seen if seen.count(text) > 1)
+        return f"{list(twice)} is read twice.", "Read each beginning once, and leave none out."
+    told = f"the token {tokens[row]} in row {row} sees {list(seen[row])}, no beginning of a guess."
+    if sum(map(sum, sees)) > sum(map(len, true)):
+        return told, "Only what stands before it in its own guess: another guess is a rival."
+    return told, "It sees all that stands before it in its guess, as if the guess stood alone."
+
+
+def _shown(guesses: Guesses) -> str:
+    return str([list(guess) for guess in guesses])
+
+
+@cache
+def _read_in_stories() -> tuple[int, int]:
+    """Tokens of all guesses that a pool has while a text is written: as they are, and merged."""
+    N, G = 4, 5
+    tokenizer, pool = opened("stories-draft").tokenizer, NGramPool(N, G)
+    text = [token for story in stories()[:10] for token in encode(tokenizer, story)]
+    apart = together = 0
+    for end, token in enumerate(text, start=1):
+        pool.add_text(text[max(0, end - N) : end])
+        guesses = pool.guesses(token)
+        apart += sum(map(len, guesses))
+        together += len(_beginnings(guesses))
+    return apart, together
 
 
 @exercise(

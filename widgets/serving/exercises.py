@@ -1,4 +1,4 @@
-"""The checks of lesson 14: blocks on a card, who reads how much, and the smallest pool."""
+"""The checks of lesson 14: blocks on a card, the order of a queue, and the smallest pool."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from minillm.data.public_models import LLAMA_3_8B
 from minillm.kv_cache import kv_bytes
 from minillm.serving.blocks import Blocks
 from minillm.serving.scheduler import Job, Scheduler
-from widgets.common.exercises import Verdict, check, exercise, hint, right, run, wrong
+from widgets.common.exercises import Verdict, check, exercise, hint, right, wrong
 
-__all__ = ["BUDGET", "CARD", "LLAMA_3_8B", "READERS", "check", "hint", "preemptions"]
+__all__ = ["BUDGET", "CARD", "LLAMA_3_8B", "READERS", "check", "hint", "preemptions", "steps"]
 
 CARD = 80 * 10**9  # bytes
 WEIGHTS = 2 * 8_030_261_248  # bytes of Llama-3-8B in 16 bits
 BLOCK, TEXT, CONTEXT = 16, 1000, 8192  # tokens
 READERS = ((0, 21, 26), (0, 11, 30), (2, 21, 24), (4, 18, 24))  # step of arrival, prompt, budget
 BUDGET = 32  # tokens that a step reads
+WISHES, LONGEST, ROWS = 12, 40, 4  # 14.2: requests, the most that one may want, rows
+MIXED = 2.5  # times as many steps in static batches
 
 
 @exercise(
@@ -62,50 +64,67 @@ def texts_on_a_card(answer: Any) -> Verdict:
 @exercise(
     "14.2",
     hints=[
-        "Who has one token unread is decoding: it reads that one, whatever the budget is.",
-        "What is left of the budget goes to the prompts, in order of arrival.",
-        "A prompt reads min(unread, left); `left` never falls below 0.",
+        "A static batch takes as long as its longest wish. When does none of its rows wait?",
+        "If each batch has wishes of one length, no row waits: `grouped` wants neighbours alike.",
+        "In `mixed` one long wish in each batch is enough to make every batch long. How many long "
+        "wishes do both orders need?",
     ],
 )
-def chunked(answer: Any) -> Verdict:
-    """A function (unread, budget) -> how many tokens each request reads in this step."""
-    cases = (([1, 300, 1, 20], 64), ([1, 1, 1], 2), ([30, 40], 64), ([5, 1], 1), ([90, 1, 9], 100))
-    for unread, budget in cases:
-        got = run(answer, list(unread), budget)
-        call = f"chunked({unread}, {budget})"
-        if not isinstance(got, list | tuple):
-            return wrong(f"Expected a list, got {type(got).__name__}.", "Is there a return?")
-        true = _chunked(unread, budget)
-        if list(got) != true:
-            look = _why_chunked(list(got), true, unread, budget)
-            return wrong(f"{call}: expected {true}, got {list(got)}.", look)
+def orders(answer: Any) -> Verdict:
+    """Twelve wishes in two orders: (static batches lose nothing, they take MIXED times as long)."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return wrong("Expected two lists: (grouped, mixed).")
+    grouped, mixed = ([int(wish) for wish in wishes] for wishes in answer)
+    for name, wishes in {"grouped": grouped, "mixed": mixed}.items():
+        if len(wishes) != WISHES or not 1 <= min(wishes) <= max(wishes) <= LONGEST:
+            return wrong(f"{name}: expected {WISHES} wishes from 1 to {LONGEST}, got {wishes}.")
+    if sorted(grouped) != sorted(mixed):
+        return wrong("The two lists hold different wishes.", "Only the order may differ.")
+    (waits, best), (static, continuous) = steps(grouped), steps(mixed)
+    if len(set(grouped)) == 1:
+        return wrong(
+            "All wishes are equal: the order changes nothing.",
+            "Where no row waits, nothing can be gained. Make some wishes long.",
+        )
+    if waits > best:
+        rows, idle = _most_idle(grouped)
+        look = f"In the batch {rows} rows wait {idle} steps in all. Which wishes belong together?"
+        look = "The orders are exchanged." if static == continuous else look
+        return wrong(f"grouped: {waits} steps in static batches, {best} continuously.", look)
+    if static < MIXED * continuous:
+        long = sum(max(rows) > LONGEST / 2 for rows in _batches(mixed))
+        look = f"{long} of {len(_batches(mixed))} batches have a wish above {LONGEST // 2}. " + (
+            "Let each one have a long wish, among short ones."
+            if long < len(_batches(mixed))
+            else "Make the short ones shorter, or fewer of them long."
+        )
+        return wrong(f"mixed: {static} steps in static batches, {continuous} continuously.", look)
     return right(
-        "Readers who decode never wait for a prompt, and a step has a bounded length.",
-        "`Scheduler.plan` does the same, and makes room in the pool.",
+        f"The same wishes: {waits} and {best} steps grouped, {static} and {continuous} mixed.",
+        "Unequal wishes alone cost nothing: unequal neighbours do. Who knew the lengths could sort "
+        "them; continuous batching need not know.",
     )
 
 
-def _chunked(unread: Sequence[int], budget: int) -> list[int]:
-    left = max(budget - sum(n == 1 for n in unread), 0)
-    reads = []
-    for n in unread:
-        reads.append(1 if n == 1 else min(n, left))
-        left -= 0 if n == 1 else reads[-1]
-    return reads
+def steps(wishes: Sequence[int]) -> tuple[int, int]:
+    """Steps that these wishes take on ROWS rows: (static batches, continuous batching).
+
+    All wait from the start, behind prompts of one token, and in their order.
+    """
+    scheduler = Scheduler(Blocks(ROWS, LONGEST + 1), budget=ROWS, rows=ROWS, share=False)
+    continuous, _ = _serve(scheduler, [(0, 1, wish) for wish in wishes])
+    return sum(map(max, _batches(wishes))), continuous
 
 
-def _why_chunked(got: list[Any], true: list[int], unread: Sequence[int], budget: int) -> str:
-    if len(got) != len(unread):
-        return "One number for each request, 0 for one that reads nothing."
-    if got == list(unread):
-        return "That is all of every prompt: the budget bounds a step."
-    if any(n == 1 and g == 0 for n, g in zip(unread, got, strict=True)):
-        return "A request with one unread token decodes: it must not wait for prompts."
-    if sum(got) > max(budget, sum(n == 1 for n in unread)):
-        return "The step reads more than its budget: tokens that decode count as well."
-    if sum(got) == sum(true):
-        return "Prompts are served in order of arrival: the first takes what it can."
-    return "Decoding requests first, one token each; then prompts in order, within what is left."
+def _batches(wishes: Sequence[int]) -> list[Sequence[int]]:
+    return [wishes[start : start + ROWS] for start in range(0, len(wishes), ROWS)]
+
+
+def _most_idle(wishes: Sequence[int]) -> tuple[Sequence[int], int]:
+    """The batch that idles most before the last one, and for how many steps of a row."""
+    idle = [(len(rows) * max(rows) - sum(rows), rows) for rows in _batches(wishes)[:-1]]
+    most, rows = max(idle, key=lambda pair: pair[0])
+    return rows, most
 
 
 @exercise(
@@ -153,7 +172,12 @@ def preemptions(blocks: int, size: int) -> int:
         ValueError: a pool that cannot hold the longest text.
     """
     scheduler = Scheduler(Blocks(blocks, size), budget=BUDGET, rows=len(READERS), share=False)
-    coming, lost, step = list(enumerate(READERS)), 0, 0
+    return _serve(scheduler, READERS)[1]
+
+
+def _serve(scheduler: Scheduler, readers: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Steps until all (step of arrival, prompt, wish) are served, and how many were preempted."""
+    coming, lost, step = list(enumerate(readers)), 0, 0
     while coming or scheduler.waiting or scheduler.running:
         while coming and coming[0][1][0] <= step:
             number, (_, prompt, more) = coming.pop(0)
@@ -166,4 +190,4 @@ def preemptions(blocks: int, size: int) -> int:
                 job.text.append(0)
             if len(job.text) == job.longest:
                 scheduler.finish(job)
-    return lost
+    return step, lost

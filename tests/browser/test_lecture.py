@@ -45,9 +45,8 @@ pytestmark = pytest.mark.slow
 def lesson() -> list[NotebookNode]:
     """A lesson with a widget of each kind, and the one output that tells where its answer is."""
     return [
-        new_markdown_cell("# 02 · A lecture"),
+        new_markdown_cell("# 02 · A lecture\n\nWhat it costs.\n\n## The player"),
         new_code_cell(EXPLORERS["setup"], metadata={"jupyter": {"source_hidden": True}}),
-        new_markdown_cell("## The player"),
         new_markdown_cell("Words for the lecturer."),
         *(new_code_cell(EXPLORERS[name]) for name in ("player", "predict")),
         new_code_cell(HOLDS_ANSWER),

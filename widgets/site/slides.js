@@ -34,12 +34,26 @@
   for (const cell of document.querySelectorAll("[data-asks]")) ask(cell);
 
   // Slides: a cell with a heading, an output or a takeaway is one; the prose after it are its notes.
+  // A heading below prose begins the next slide.
 
   const SHOWN = "h1, h2, h3, .site-output";
   const isSlide = (cell) => cell.querySelector(SHOWN)
     || cell.querySelector("p > strong:first-child")?.parentElement === cell.firstElementChild;
 
+  function split(cell) {
+    for (const heading of [...cell.querySelectorAll(":scope > :not(h1, h2, h3) + :is(h2, h3)")].reverse()) {
+      const rest = cell.cloneNode();
+      rest.removeAttribute("id");
+      const range = document.createRange();
+      range.setStartBefore(heading);
+      range.setEndAfter(cell.lastChild);
+      rest.append(range.extractContents());
+      cell.after(rest);
+    }
+  }
+
   function slides() {
+    document.querySelectorAll(".site-cell").forEach(split);
     const deck = [];
     for (const cell of document.querySelectorAll(".site-cell")) {
       if (isSlide(cell)) deck.push([cell]);

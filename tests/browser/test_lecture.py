@@ -51,7 +51,7 @@ def lesson() -> list[NotebookNode]:
         *(new_code_cell(EXPLORERS[name]) for name in ("player", "predict")),
         new_code_cell(HOLDS_ANSWER),
         new_code_cell(EXPLORERS["reveal"], outputs=[new_output("display_data", still())]),
-        new_code_cell(EXPLORERS["capacity"]),
+        new_code_cell("print('on a slide of its own')\n" + EXPLORERS["capacity"]),
     ]
 
 
@@ -87,7 +87,7 @@ def slide(page: Page) -> Locator:
     """The number of the slide; the first one is shown, and no widget has the focus."""
     page.mouse.click(5, 5)
     page.keyboard.press("Home")
-    expect(page.locator("#slide")).to_have_text("1 / 7")
+    expect(page.locator("#slide")).to_have_text("1 / 8")
     return page.locator("#slide")
 
 
@@ -98,14 +98,14 @@ def press(page: Page, *keys: str) -> None:
 
 def test_arrows_turn_slides_and_a_player_keeps_its_own(page: Page, slide: Locator) -> None:
     press(page, "ArrowRight", "ArrowRight")
-    expect(slide).to_have_text("3 / 7")
+    expect(slide).to_have_text("3 / 8")
     player = page.locator(".minillm.player").first
     player.focus()
     press(page, "End", "ArrowLeft")
     expect(player.locator(".position")).to_have_text("step 14 / 15")
-    expect(slide).to_have_text("3 / 7")
+    expect(slide).to_have_text("3 / 8")
     press(page, "Escape", "ArrowLeft")
-    expect(slide).to_have_text("2 / 7")
+    expect(slide).to_have_text("2 / 8")
 
 
 def test_notes_and_code_are_shown_on_request(page: Page, slide: Locator) -> None:
@@ -124,7 +124,7 @@ def test_notes_and_code_are_shown_on_request(page: Page, slide: Locator) -> None
 
 def test_an_answer_waits_until_its_question_is_locked(page: Page, slide: Locator) -> None:
     press(page, "End")
-    expect(slide).to_have_text("4 / 7")
+    expect(slide).to_have_text("4 / 8")
     told = page.get_by_text("measured: twenty", exact=True)
     expect(page.get_by_role("button", name="Show without")).to_be_visible()
     page.get_by_label("Your prediction, number").fill("5")
@@ -141,7 +141,7 @@ def test_every_control_asks_the_kernel(page: Page, slide: Locator) -> None:
     if page.get_by_role("button", name="Show without").count():
         page.get_by_role("button", name="Show without").click(force=True)
     press(page, "End")
-    expect(slide).to_have_text("7 / 7")
+    expect(slide).to_have_text("8 / 8")
     chart = page.locator(".minillm.chart:visible")
     readout = chart.locator(".readout")
     chart.get_by_label("model").select_option("GPT-3")
@@ -150,7 +150,7 @@ def test_every_control_asks_the_kernel(page: Page, slide: Locator) -> None:
     press(page, "ArrowRight", "ArrowRight")
     both = re.compile(r"GPT-3 .*, batch 3,")  # a record has one control at a time
     expect(readout).to_contain_text(both)
-    expect(slide).to_have_text("7 / 7")
+    expect(slide).to_have_text("8 / 8")
 
 
 @pytest.mark.parametrize("part", PARTS)

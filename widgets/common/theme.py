@@ -371,7 +371,7 @@ def template() -> go.layout.Template:
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "autosize": True,
-            "height": 420,
+            "height": 360,  # as its widget is drawn
             "bargap": 0.2,
             "font": {"color": LIGHT.text, "family": "system-ui, sans-serif", "size": 13},
             "title": {

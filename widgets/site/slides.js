@@ -34,12 +34,29 @@
   for (const cell of document.querySelectorAll("[data-asks]")) ask(cell);
 
   // Slides: a cell with a heading, an output or a takeaway is one; the prose after it are its notes.
+  // A heading below prose begins the next slide, and so does what is drawn below print.
 
   const SHOWN = "h1, h2, h3, .site-output";
+  const PRINT = ":has(> pre, > .jp-RenderedText)"; // of the site's and of Voila's
+  const NEXT = `:scope > :not(h1, h2, h3) + :is(h2, h3),
+    :scope > .site-output${PRINT} + .site-output:not(${PRINT})`;
   const isSlide = (cell) => cell.querySelector(SHOWN)
     || cell.querySelector("p > strong:first-child")?.parentElement === cell.firstElementChild;
 
+  function split(cell) {
+    for (const start of [...cell.querySelectorAll(NEXT)].reverse()) {
+      const rest = cell.cloneNode();
+      rest.removeAttribute("id");
+      const range = document.createRange();
+      range.setStartBefore(start);
+      range.setEndAfter(cell.lastChild);
+      rest.append(range.extractContents());
+      cell.after(rest);
+    }
+  }
+
   function slides() {
+    document.querySelectorAll(".site-cell").forEach(split);
     const deck = [];
     for (const cell of document.querySelectorAll(".site-cell")) {
       if (isSlide(cell)) deck.push([cell]);

@@ -4,9 +4,6 @@
 
 const RATES = [1, 2, 5, 10, 25, 50];
 const BLANK = 255;
-const HIGH = 12; // a heat map's height, in em
-const LOW = 10; // and on a narrow page
-const NARROW = 60; // a page of so many em, as in player.css
 const FLAT = 3; // a heat map's cell is at most so many times as wide as high
 const FAINT = 0.04; // a weight below it has no arc
 const DENSE = 96; // a lane of more cells shows them as small squares
@@ -369,9 +366,9 @@ function heatPanel(panel, player) {
 
   const resize = () => {
     if (!node.clientWidth) return;
-    const em = parseFloat(getComputedStyle(node).fontSize);
-    const high = player.root.clientWidth < NARROW * em ? LOW : HIGH;
-    tall = Math.max(1, Math.floor(Math.min(1.5 * em, (high * em) / rows)));
+    const style = getComputedStyle(node);
+    const em = parseFloat(style.fontSize);
+    tall = Math.max(1, Math.floor(Math.min(1.5 * em, (style.getPropertyValue("--high") * em) / rows)));
     node.classList.toggle("no-left", tall < em);
     const room = (node.clientWidth - left.offsetWidth - em / 2) / columns;
     wide = Math.max(1, Math.floor(Math.min(1.5 * em, room, FLAT * tall)));

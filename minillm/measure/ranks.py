@@ -12,8 +12,7 @@ they show, so a test says how small its p can be at all.
     Fraction(3, 8)
 
 Sources: E. B. Page, "Ordered hypotheses for multiple treatments", J. Am. Stat. Assoc. 58 (1963);
-F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945); S. Holm, "A
-simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979).
+F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945).
 """
 
 import math
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import permutations
 
-__all__ = ["RankTest", "holm", "page", "ranks", "signed_rank"]
+__all__ = ["RankTest", "page", "ranks", "signed_rank"]
 
 
 @dataclass(frozen=True)
@@ -95,21 +94,6 @@ def signed_rank(differences: Sequence[float]) -> RankTest:
     sizes = ranks([abs(x) for x in found])
     cases = _sums(Counter([0.0, size]) for size in sizes)
     return _test(sum(size for x, size in zip(found, sizes, strict=True) if x > 0), cases)
-
-
-def holm(ps: Sequence[Fraction]) -> list[Fraction]:
-    """The p values of tests made together, raised so that one small by chance does not count.
-
-    The smallest of n is multiplied by n, the next by n - 1, and so on; none falls below the one
-    before. To call what stays below 5 % found errs, in any of the tests, at most once in twenty.
-
-    >>> [float(p) for p in holm([Fraction(1, 100), Fraction(4, 100), Fraction(3, 100)])]
-    [0.03, 0.06, 0.06]
-    """
-    raised, least = list(ps), Fraction(0)
-    for place, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        least = raised[index] = max(least, min(ps[index] * (len(ps) - place), Fraction(1)))
-    return raised
 
 
 def _test(statistic: float, cases: Counter[float]) -> RankTest:

@@ -5,7 +5,7 @@ from itertools import permutations, product
 
 import pytest
 
-from minillm.measure.ranks import holm, page, ranks, signed_rank
+from minillm.measure.ranks import page, ranks, signed_rank
 
 
 def test_equal_values_share_the_mean_of_their_places() -> None:
@@ -86,13 +86,6 @@ def test_signed_rank_has_the_critical_values_of_the_published_table(n: int, crit
 
 def test_zeros_are_left_out_and_three_pairs_can_show_no_more_than_an_eighth() -> None:
     assert signed_rank([0.1, 0.0, 0.2, 0.3]).p == Fraction(1, 8) == signed_rank([1, 2, 3]).smallest
-
-
-def test_holm_by_hand() -> None:
-    ps = [Fraction(3, 100), Fraction(1, 100), Fraction(1, 2), Fraction(2, 100)]
-    assert holm(ps) == [Fraction(6, 100), Fraction(4, 100), Fraction(1, 2), Fraction(6, 100)]
-    assert holm([Fraction(3, 4), Fraction(3, 4)]) == [1, 1]
-    assert holm([]) == []
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[1.0]], [[1.0, 2.0], [1.0]]])

@@ -32,9 +32,8 @@ MEASURING = {
     "01_decoding": ["decoding-07", "01a51c03", "decoding-19"],
     "02_kv_cache": ["kv-cache-08", "kv-cache-18", "kv-cache-21"],
     "03_roofline": [
-        *(f"roofline-{n:02d}" for n in (9, 17, 20, 23)),
-        *("03400f15", "roofline-26", "03400f08", "roofline-29", "03400f16"),
-        *("roofline-41", "roofline-45"),
+        *(f"roofline-{n:02d}" for n in (9, 20, 26, 29)),
+        *("03400f16", "roofline-41", "roofline-45"),
     ],
     "04_speculative": ["speculative-20", "speculative-23"],
     "05_speedup": [

@@ -94,7 +94,7 @@ class HypothesisExplorer(ChartExplorer):
             for text in get_args(Text)
         )
         return (
-            f"{form}. How often chance alone would look so: more tokens, more loss added, {trends} "
-            f"(Page); decayed above constant rate, {decays} (Wilcoxon). All seeds of "
-            f"recorded runs ({say('tag.computed')})."
+            f"{form}. p, if the points of a run were independent, which they are not (section 7): "
+            f"more tokens, more loss added, {trends} (Page); decayed above constant rate, {decays} "
+            f"(Wilcoxon). All seeds of recorded runs ({say('tag.computed')})."
         )

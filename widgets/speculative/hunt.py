@@ -39,7 +39,7 @@ from widgets.common.strings import say
 __all__ = ["BugHunt", "Meters", "Symptoms"]
 
 GAMMA = 2
-SAMPLER = Sampler(top_k=20)  # few enough tokens to ask the draft at every cell of its number
+SAMPLER = Sampler(top_k=8)  # few enough tokens to ask the draft at every cell of its number
 _BOUND = 1e-10
 _ORDER = (4, 1, 6, None, 2, 0, 5, 3)  # of the gallery; None is the library's own code
 _OPEN, _NOTHING = -1, -2  # no diagnosis yet; that nothing is wrong

@@ -28,7 +28,7 @@ _COMMANDS = {
     "eval": ("minillm.commands.eval", "how well a model predicts a text, and accepts a draft"),
     "kbit": (
         "minillm.commands.kbit",
-        "few large weights or many small ones: a family's loss by its bits",
+        "few weights in many bits, or many in few: a family's loss by its bits",
     ),
     "formats": ("minillm.commands.formats", "what each format stores, costs in loss, and takes"),
     "hypothesis": ("minillm.commands.hypothesis", "do more tokens make rounding cost more"),

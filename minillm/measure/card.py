@@ -23,7 +23,7 @@ PARTS = tuple(_SENTENCES)
 
 
 def recorded_card(part: str) -> str:
-    """One part of the shipped record ("tokens", "guesses", "matrices", "batches"); "" without one."""
+    """A part of the shipped record ("tokens", "guesses", "matrices", "batches"); "" without one."""
     return said_of(read_json(RECORD), part) + "\n" if RECORD.exists() else ""
 
 

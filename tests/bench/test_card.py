@@ -90,7 +90,9 @@ def test_a_record_is_put_in_words():
     assert "0.1 ms in 16 bits, 0.0512 ms in int8, - ms in fp8" in said_of(RECORDED, "matrices")
 
 
-def test_nothing_is_said_where_no_card_was_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_nothing_is_said_where_no_card_was_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     record = tmp_path / "card.json"
     monkeypatch.setattr("minillm.measure.card.RECORD", record)
     assert recorded_card("tokens") == ""

@@ -71,13 +71,13 @@ FINDINGS = {
     "together": Finding(
         "03", "a pass over m tokens, in passes over one", costs.together, timed=True
     ),
-    "lookup": Finding("05", "tokens a pass, prompt lookup", guessing.prompt_lookup),
+    "lookup": Finding("08", "tokens a pass, prompt lookup", guessing.prompt_lookup),
     "matches": Finding("05", "share of passes with a guess, prompt lookup", guessing.matches),
     "in time": Finding(
         "05", "times as fast as the plain loop, prompt lookup", guessing.in_time, timed=True
     ),
     "same text": Finding("04", "share of texts that are the plain loop's", guessing.same_text),
-    "exit": Finding("05", "tokens a pass, early exit at half the layers", guessing.exit_early),
+    "exit": Finding("15", "tokens a pass, early exit at half the layers", guessing.exit_early),
     "jacobi": Finding("07", "tokens a pass, Jacobi", guessing.jacobi),
     "lookahead": Finding("08", "tokens a pass, lookahead", guessing.lookahead),
     "zeros": Finding("09", "share of the gates", inside.zeros),

@@ -34,7 +34,8 @@ function numberControl({ stops, low, high, log, unit, words }, write, choose) {
   };
   const ends = [low, high].map((end) => make("span", { class: "card-ends", "aria-hidden": "true" }, write(end)));
   if (log) ends[1].append(`, ${words.log}`);
-  const node = make("div", { class: "card-row" }, ends[0], slider, ends[1], field, unit.trim());
+  const scale = make("span", { class: "card-stops" }, ends[0], slider, ends[1]);
+  const node = make("div", { class: "card-row" }, scale, field, unit.trim());
   return { node, show, invalid: () => field.value !== "" && !field.checkValidity() };
 }
 
